@@ -1,0 +1,94 @@
+"""The command line: the only place that prints to the user and that knows exit codes.
+
+This module finds out which command is meant, and imports no more than that command needs:
+`launch --help` stays near the bare interpreter's start.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+
+COMMANDS = ("check", "completion", "exec", "tf-config")
+# Commands to come: a trainer of such a name is written ./ps.py.
+RESERVED = frozenset(
+    {"ps", "logs", "attach", "stop", "resume", "collect", "gc"}
+    | {"build", "push", "hosts", "submit", "pack", "run"}
+)
+
+
+def entry() -> None:
+    """Be the program `launch`: run the command line, and end with its exit code.
+
+    The process ends without tearing the interpreter down, which would take a third of the time
+    of a short command; nothing here relies on it.
+    """
+    gc.disable()  # a command's few objects are gone with it; a run turns it on again
+    code = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:  # `launch … | head`: what was wanted has been read
+        pass
+    os._exit(code)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` and return its exit code; never raises for bad input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        from launcher.cli.help import HELP
+
+        print(HELP, end="", file=sys.stdout if words else sys.stderr)
+        return 0 if words else 2
+    if words[0] == "--version":
+        from launcher import __version__
+
+        print(f"launch {__version__}")
+        return 0
+    try:
+        return _guarded(words)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    except SystemExit as end:  # argparse, having said what is wrong
+        return end.code if isinstance(end.code, int) else 2
+
+
+def _guarded(words: list[str]) -> int:
+    from launcher.errors import HostError, InputError
+
+    try:
+        return _command(words)
+    except InputError as error:
+        for problem in error.problems:
+            print(f"launch: {problem}", file=sys.stderr)
+        return 2
+    except HostError as error:
+        print(f"launch: {error}", file=sys.stderr)
+        return 3
+
+
+def _command(words: list[str]) -> int:
+    """Run the command that the first word names, else the default one: a run."""
+    from launcher.errors import InputError, Problem
+
+    name = words[0]
+    if name in COMMANDS:
+        from importlib import import_module
+
+        code: int = import_module(f"launcher.cli.{name.replace('-', '_')}").main(words[1:])
+        return code
+    from launcher.cli.arguments import parse
+
+    asked = parse(words)
+    first = "" if asked.separated or not asked.rest else asked.rest[0]
+    if first in RESERVED:
+        what = "a command that this version does not have; for a trainer write"
+        raise InputError(Problem(first, f"{what} ./{first}.py"))
+    if first in COMMANDS:
+        raise InputError(Problem(first, "expected its options after the command's name"))
+    from launcher.cli.run import main as run
+
+    return run(asked)

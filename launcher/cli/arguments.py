@@ -1,0 +1,116 @@
+"""The options of each command. Those of a run are read by getopt, which ends at the first word
+that is no option and costs a third of argparse; the commands' own are argparse's."""
+
+import getopt
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from launcher.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+STRATEGIES = ("auto", "multi_worker_mirrored", "parameter_server")
+
+
+class Option(NamedTuple):
+    """One option of a run; `value` is what its value is called, None for a switch."""
+
+    name: str
+    value: str | None
+    help: str
+    choices: tuple[str, ...] | None = None
+
+
+RUN_OPTIONS = (
+    Option("cluster", "FILE", "the cluster to start"),
+    Option("single", None, "one task on this machine"),
+    Option("strategy", "NAME", "how to train", STRATEGIES),
+    Option("dry-run", None, "print the plan, start nothing"),
+    Option("runs-dir", "DIR", "where runs are kept"),
+    Option("uai-args", None, "the platform's arguments for any script"),
+    Option("json", None, "print as JSON"),
+)
+
+
+class Words(NamedTuple):
+    """A command line: the options of a run, and the words from the first that is none of them.
+
+    separated: whether `--` stood before `rest`.
+    """
+
+    options: dict[str, str]
+    rest: list[str]
+    separated: bool
+
+
+def parse(words: Sequence[str]) -> Words:
+    """Return the parts of a command line. Raises InputError for what is no option of a run."""
+    names = [f"{option.name}=" if option.value else option.name for option in RUN_OPTIONS]
+    try:
+        found, rest = getopt.getopt(list(words), "", names)
+    except getopt.GetoptError as error:
+        known = [option.name for option in RUN_OPTIONS]
+        raise InputError(f"{error.msg}{nearest(error.opt, known)} (see launch --help)") from None
+    options = {name.removeprefix("--"): value for name, value in found}
+    for option in RUN_OPTIONS:
+        given = options.get(option.name)
+        if given is not None and option.choices and given not in option.choices:
+            among = ", ".join(option.choices)
+            raise InputError(f"--{option.name}: expected one of {among}, got {given!r}")
+    return Words(options, rest, words[len(words) - len(rest) - 1 :][:1] == ["--"])
+
+
+def parser(command: str) -> "ArgumentParser":
+    """Return the parser of one command other than a run."""
+    from argparse import ArgumentParser
+
+    made = ArgumentParser(f"launch {command}", allow_abbrev=False)
+    _COMMANDS[command](made)
+    return made
+
+
+def complete_parser() -> "ArgumentParser":
+    """Return one parser of the whole command line, for completion."""
+    from argparse import ArgumentParser
+
+    whole = ArgumentParser("launch", allow_abbrev=False)
+    for option in RUN_OPTIONS:
+        flag = f"--{option.name}"
+        if option.value:
+            whole.add_argument(flag, metavar=option.value, help=option.help, choices=option.choices)
+        else:
+            whole.add_argument(flag, action="store_true", help=option.help)
+    commands = whole.add_subparsers(dest="command")
+    for name, add_options in _COMMANDS.items():
+        add_options(commands.add_parser(name, allow_abbrev=False))
+    return whole
+
+
+def _check(to: "ArgumentParser") -> None:
+    to.add_argument("file", nargs="?", metavar="FILE", default="cluster.yaml")
+    to.add_argument("--schema", action="store_true", help="print the file's JSON Schema")
+    to.add_argument("--json", action="store_true", help="print the problems as JSON")
+
+
+def _tf_config(to: "ArgumentParser") -> None:
+    to.add_argument("file", nargs="?", metavar="FILE|-")
+    to.add_argument("--strategy", choices=STRATEGIES, default="auto")
+    to.add_argument("--json", action="store_true", help="print the findings too, as JSON")
+
+
+def _exec(to: "ArgumentParser") -> None:
+    to.add_argument("--strategy", choices=STRATEGIES, help="default: $LAUNCH_STRATEGY, else auto")
+    to.add_argument("command", nargs="...", metavar="-- COMMAND")
+
+
+def _completion(to: "ArgumentParser") -> None:
+    to.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
+
+_COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
+    "check": _check,
+    "tf-config": _tf_config,
+    "exec": _exec,
+    "completion": _completion,
+}

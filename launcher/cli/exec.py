@@ -1,0 +1,44 @@
+"""`launch exec -- COMMAND`: normalise $TF_CONFIG, then become COMMAND.
+
+It stands in front of a trainer where somebody else writes the TF_CONFIG: in a container on a
+managed platform, in a batch job.
+"""
+
+import os
+import sys
+
+from launcher.cli.arguments import parser
+from launcher.errors import HostError, InputError, Problem
+from launcher.strategy import Role, Strategy
+from launcher.tf_config import TfConfig
+
+
+def main(words: list[str]) -> int:
+    """Become the command; returns only when there is nothing to become."""
+    options = parser("exec").parse_args(words)
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise InputError(Problem("exec", "expected -- COMMAND"))
+    environ = dict(os.environ)
+    config = TfConfig.from_environ(environ, _strategy(options.strategy))
+    if config is not None:
+        for finding in config.findings:
+            print(f"launch: {finding}", file=sys.stderr)
+        if config.role is Role.NOT_NEEDED:
+            return 0
+        environ["TF_CONFIG"] = config.to_json()
+        environ["LAUNCH_STRATEGY"] = config.strategy.value
+    sys.stderr.flush()
+    try:
+        os.execvpe(command[0], command, environ)  # noqa: S606 - becoming it is the purpose
+    except OSError as error:
+        raise HostError(f"{command[0]} cannot be run: {error.strerror}") from None
+
+
+def _strategy(given: str | None) -> Strategy:
+    name = given or os.environ.get("LAUNCH_STRATEGY") or "auto"
+    try:
+        return Strategy(name)
+    except ValueError:
+        known = ", ".join(Strategy)
+        raise InputError(Problem("$LAUNCH_STRATEGY", f"expected {known}, got {name!r}")) from None

@@ -1,0 +1,35 @@
+"""The text of `launch --help`, as a constant: argparse alone would cost more than its budget."""
+
+HELP = """\
+usage: launch [OPTIONS] TRAINER [TRAINER ARGS…]
+       launch [OPTIONS] -- COMMAND [ARGS…]
+       launch COMMAND …
+
+Start a TensorFlow TF_CONFIG training cluster, watch it, and say how it ended.
+
+TRAINER is a bare name (mnist_dist: trainers/mnist_dist.py here, else an installed
+trainer) or a path to any Python script. Everything after TRAINER is the trainer's.
+
+options:
+  --cluster FILE     the cluster to start (default: ./cluster.yaml)
+  --single           one task on this machine, without a cluster and TF_CONFIG;
+                     TRAINER defaults to mnist_single
+  --strategy NAME    auto, multi_worker_mirrored or parameter_server, over the file's
+  --dry-run          print the plan that would run, and start nothing
+  --runs-dir DIR     where runs are kept (default: $LAUNCH_RUNS, else ./runs)
+  --uai-args         give a script named by path the platform's arguments too
+                     (--work_dir --data_dir --output_dir --num_gpus --log_dir)
+  --json             print the plan (--dry-run) or the report as JSON
+  --version          print the version
+  -h, --help         print this text
+
+commands:
+  check [FILE]       print every problem in a cluster.yaml (--schema: its JSON Schema)
+  tf-config [FILE|-] print a TF_CONFIG (default: $TF_CONFIG) in chief form, and why
+  exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND
+  completion SHELL   print the completion script for bash, zsh or tcsh
+
+exit codes:
+  0 succeeded   1 a task failed   2 the command line, a file or the plan is wrong
+  3 a host failed   124 out of time   130 interrupted   143 terminated
+"""

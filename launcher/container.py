@@ -1,0 +1,56 @@
+"""What one task needs to run, as a value: the same for a process and for a container.
+
+It lacks TF_CONFIG, which every task has in full and which would make planning quadratic: the
+plan renders it when a task is shown or started.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from launcher.address import Address
+from launcher.task import TaskId
+
+_SECRET_WORDS = ("SECRET", "TOKEN", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE", "API_KEY")
+_SECRET_ENDS = ("_KEY", "_PASS", "_AUTH", "_PAT", "_DSN")
+MASK = "********"
+
+
+class Mount(NamedTuple):
+    """A folder of the host that the container sees."""
+
+    source: str
+    target: str
+    read_only: bool
+
+
+class Container(NamedTuple):
+    """One task, ready to be started.
+
+    argv: the program and its arguments, never a shell line.
+    env: variables set on top of what the host gives; without TF_CONFIG.
+    gpus: device ids on the host; empty means that the task sees no GPU.
+    output_dir: where the task writes its results, absolute on its own side.
+    image: None for a process.
+    """
+
+    task: TaskId
+    host: str
+    address: Address
+    gpus: tuple[str, ...]
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    work_dir: str
+    output_dir: str
+    image: str | None = None
+    mounts: tuple[Mount, ...] = ()
+
+
+def is_secret(key: str) -> bool:
+    """Whether an environment variable's name says that its value is not for showing."""
+    name = key.upper()
+    return name.endswith(_SECRET_ENDS) or any(word in name for word in _SECRET_WORDS)
+
+
+def masked(env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` for showing: what looks secret is masked."""
+    return {key: MASK if is_secret(key) else value for key, value in env.items()}

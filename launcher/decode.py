@@ -1,0 +1,320 @@
+"""YAML nodes into typed values, every problem collected with its line and key path.
+
+The types are NamedTuples with the hints of `launcher.cluster`; the hints alone say what is
+accepted, here and in the JSON Schema. Libraries that do this cost five interpreter starts to
+import (docs/decisions/0002-own-decoder.md); PyYAML does all the parsing.
+"""
+
+import types
+from collections.abc import Callable, Mapping
+from enum import Enum
+from functools import cache
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import yaml
+
+from launcher.cluster import Form, Range
+from launcher.errors import Problem, nearest
+from launcher.names import is_name
+
+T = TypeVar("T")
+Hint = Any  # a type hint: `type` does not cover unions and Annotated
+_origin: Callable[[Hint], Hint] = get_origin
+_UNIONS = (Union, types.UnionType)
+_SCALAR_TAGS = {
+    "tag:yaml.org,2002:int": int,
+    "tag:yaml.org,2002:float": float,
+    "tag:yaml.org,2002:bool": bool,
+    "tag:yaml.org,2002:null": type(None),
+}
+
+
+class _Mismatch(Exception):
+    """A node is not of the wanted type; the caller says so with all that would have been."""
+
+
+def struct_keys(struct: type) -> Mapping[str, Hint]:
+    """Return the keys that a NamedTuple takes in a file, with their hints."""
+    return _struct_keys(struct)
+
+
+@cache
+def _struct_keys(struct: type) -> Mapping[str, Hint]:
+    return get_type_hints(struct, include_extras=True)
+
+
+def is_struct(hint: Hint) -> bool:
+    """Whether a hint is one of our NamedTuples."""
+    return isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
+
+
+class Decoder:
+    """Decodes the nodes of one file; `problems` and `lines` grow as it goes.
+
+    lines: key path (`hosts.gpu1.gpus`) → line number, from 1.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+        self.lines: dict[str, int] = {}
+
+    def problem(self, key_path: str, what: str, node: yaml.Node | None = None) -> None:
+        """Note a problem at `key_path`, on the line of `node` or of the key path itself."""
+        line = node.start_mark.line + 1 if node else self.lines.get(key_path)
+        where = f"{self.path}:{line}" if line else self.path
+        self.problems.append(Problem(f"{where} {key_path}".strip(), what))
+
+    def decode(self, node: yaml.Node, hint: type[T], key_path: str = "") -> T | None:
+        """Return the value of `node` as `hint`, or None with the problems noted."""
+        try:
+            return cast(T, self._value(node, hint, key_path))
+        except _Mismatch:
+            self.problem(key_path, f"expected {describe(hint)}, got {show(node)}", node)
+            return None
+
+    def _value(self, node: yaml.Node, hint: Hint, path: str) -> object:
+        origin = _origin(hint)
+        if origin in _UNIONS:
+            return self._union(node, get_args(hint), path)
+        if origin is Annotated:
+            base, *checks = get_args(hint)
+            return _checked(self._annotated_base(node, base, checks, path), checks)
+        if origin is tuple:
+            return self._sequence(node, get_args(hint)[0], path)
+        if origin is not None and issubclass_safe(origin, Mapping):
+            return self._mapping(node, get_args(hint), path)
+        if is_struct(hint):
+            return self._struct(node, hint, path)
+        return _scalar(node, hint)
+
+    def _annotated_base(
+        self, node: yaml.Node, base: Hint, checks: list[object], path: str
+    ) -> object:
+        if Form.SCALAR in checks:
+            return _text(node)
+        return self._value(node, base, path)
+
+    def _union(self, node: yaml.Node, hints: tuple[Hint, ...], path: str) -> object:
+        for hint in hints:
+            if _fits(node, hint):
+                return self._value(node, hint, path)
+        raise _Mismatch
+
+    def _sequence(self, node: yaml.Node, hint: Hint, path: str) -> object:
+        if not isinstance(node, yaml.SequenceNode):
+            raise _Mismatch
+        return tuple(
+            self.decode(item, hint, f"{path}[{index}]") for index, item in enumerate(node.value)
+        )
+
+    def pairs(self, node: yaml.MappingNode, path: str) -> Mapping[str, yaml.Node]:
+        """Return the entries of a mapping by key, noting where each stands and doubled keys."""
+        found: dict[str, yaml.Node] = {}
+        for key_node, value in _merged(node):
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else show(key_node)
+            key_path = f"{path}.{key}" if path else key
+            if key in found:
+                first = self.lines[key_path]
+                self.problem(key_path, f"this key stands already on line {first}", key_node)
+                continue
+            self.lines[key_path] = key_node.start_mark.line + 1
+            found[key] = value
+        return found
+
+    def _mapping(self, node: yaml.Node, hints: tuple[Hint, Hint], path: str) -> object:
+        if not isinstance(node, yaml.MappingNode):
+            raise _Mismatch
+        key_hint, value_hint = hints
+        decoded: dict[object, object] = {}
+        for text, value in self.pairs(node, path).items():
+            key_path = f"{path}.{text}" if path else text
+            key: object = text
+            if isinstance(key_hint, type) and issubclass(key_hint, Enum):
+                known = [str(member.value) for member in key_hint]
+                if text not in known:
+                    self.problem(key_path, f"unknown key{nearest(text, known)} {_one_of(known)}")
+                    continue
+                key = key_hint(text)
+            decoded[key] = self.decode(value, value_hint, key_path)
+        return decoded
+
+    def _struct(self, node: yaml.Node, struct: Hint, path: str) -> object:
+        if not isinstance(node, yaml.MappingNode):
+            raise _Mismatch
+        keys = struct_keys(struct)
+        values: dict[str, object] = {}
+        problems_before = len(self.problems)
+        for key, value in self.pairs(node, path).items():
+            key_path = f"{path}.{key}" if path else key
+            if key not in keys:
+                self.problem(key_path, f"unknown key{nearest(key, keys)} {_one_of(keys)}")
+            else:
+                values[key] = self.decode(value, keys[key], key_path)
+        for key in keys:
+            if key not in values and key not in struct._field_defaults:
+                self.problem(path, f"the key {key!r} is missing", node)
+        if len(self.problems) > problems_before:
+            values = {key: v for key, v in values.items() if v is not None}
+            missing = {key: None for key in keys if key not in struct._field_defaults}
+            return struct(**{**missing, **values})
+        return struct(**values)
+
+
+def _one_of(known: Any) -> str:
+    return f"(expected one of {', '.join(known)})"
+
+
+def issubclass_safe(origin: object, base: type) -> bool:
+    """Whether `origin` is a class below `base`; False for what is no class."""
+    return isinstance(origin, type) and issubclass(origin, base)
+
+
+def _merged(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
+    """Return the entries of a mapping, those that `<<` brings in last and not over its own."""
+    own = [(k, v) for k, v in node.value if k.tag != "tag:yaml.org,2002:merge"]
+    names = {k.value for k, _ in own}
+    for key, value in node.value:
+        if key.tag != "tag:yaml.org,2002:merge":
+            continue
+        for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            if isinstance(source, yaml.MappingNode):
+                fresh = [(k, v) for k, v in _merged(source) if k.value not in names]
+                own += fresh
+                names |= {k.value for k, _ in fresh}
+    return own
+
+
+def _kind(node: yaml.Node) -> type:
+    return _SCALAR_TAGS.get(node.tag, str) if isinstance(node, yaml.ScalarNode) else object
+
+
+def _text(node: yaml.Node) -> str:
+    """Return a scalar as it is written: `007` and `yes` stay what they are."""
+    if not isinstance(node, yaml.ScalarNode) or _kind(node) is type(None):
+        raise _Mismatch
+    return str(node.value)
+
+
+def _scalar(node: yaml.Node, hint: Hint) -> object:
+    kind = _kind(node)
+    if _origin(hint) is Literal:
+        if kind is str and node.value in get_args(hint):
+            return node.value
+    elif issubclass_safe(hint, Enum):
+        if node.value in [member.value for member in hint]:
+            return hint(node.value)
+    elif hint is type(None) or hint is None:
+        if kind is type(None):
+            return None
+    elif kind is hint or (hint is float and kind is int):
+        return hint(_construct(node))
+    raise _Mismatch
+
+
+def _construct(node: yaml.Node) -> object:
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except ValueError:
+        raise _Mismatch from None
+
+
+def _checked(value: object, checks: list[object]) -> object:
+    for check in checks:
+        if isinstance(check, Range):
+            fits = isinstance(value, int | float) and check.least <= value <= check.most
+            fits = fits and value != float("inf")
+        else:
+            fits = _FORMS[check](str(value)) if check in _FORMS else True
+        if not fits:
+            raise _Mismatch
+    return value
+
+
+_FORMS: Mapping[object, Callable[[str], bool]] = {
+    Form.NAME: is_name,
+    Form.ABSOLUTE_PATH: lambda text: text.startswith("/") and "\0" not in text,
+}
+
+
+def _fits(node: yaml.Node, hint: Hint) -> bool:
+    """Whether a node has the outer shape of `hint`, so that its problems are worth telling."""
+    origin = _origin(hint)
+    if origin is tuple:
+        return isinstance(node, yaml.SequenceNode)
+    if is_struct(hint) or (origin is not Annotated and issubclass_safe(origin, Mapping)):
+        return isinstance(node, yaml.MappingNode)
+    try:
+        Decoder("")._value(node, hint, "")
+    except _Mismatch:
+        return False
+    return True
+
+
+def describe(hint: Hint) -> str:
+    """Return what a hint accepts, in words: `an integer ≥ 0`."""
+    origin = _origin(hint)
+    if origin in _UNIONS:
+        *most, last = [describe(h) for h in get_args(hint) if h is not type(None)]
+        return f"{', '.join(most)} or {last}" if most else last
+    if origin is Annotated:
+        base, *checks = get_args(hint)
+        for check in checks:
+            if isinstance(check, Range):
+                limits = f"from {check.least} to {check.most}"
+                return f"{describe(base)} " + (
+                    f"≥ {check.least}" if check.most == float("inf") else limits
+                )
+            return str(check)
+    if origin is Literal:
+        return " or ".join(map(str, get_args(hint)))
+    if origin is tuple:
+        return f"a list (of {describe(get_args(hint)[0])})"
+    if issubclass_safe(hint, Enum):
+        return f"one of {', '.join(str(member.value) for member in hint)}"
+    if origin is not None or is_struct(hint):
+        return "a mapping"
+    words = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
+    return words.get(hint, "null")
+
+
+def show(node: yaml.Node) -> str:
+    """Return what stands in the file, shortly."""
+    if isinstance(node, yaml.ScalarNode):
+        kind = _kind(node)
+        if kind is type(None):
+            return "nothing"
+        return repr(str(node.value)[:60]) if kind is str else str(node.value)[:60]
+    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
+
+
+class Document(NamedTuple):
+    """One YAML document: its root node, or None for an empty file."""
+
+    root: yaml.Node | None
+
+
+def compose(text: str, path: str, problems: list[Problem]) -> Document | None:
+    """Return the nodes of a YAML text, or None with the problem noted where it does not parse."""
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return Document(yaml.compose(text, Loader=loader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
+        context = f" {error.context}" if error.context else ""
+        problems.append(Problem(at, f"not YAML: {error.problem}{context}"))
+    except yaml.YAMLError as error:
+        problems.append(Problem(path, f"not YAML: {str(error).splitlines()[0]}"))
+    return None

@@ -1,0 +1,337 @@
+"""From what was asked for to what will be started, decided in full and without touching a thing.
+
+`plan` is a function of its arguments: the spec, the job, and the facts that were read from the
+hosts before. `--dry-run` prints the very value that a run executes.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from heapq import heapify, heapreplace
+from typing import NamedTuple
+
+from launcher import strategy as rules
+from launcher.address import Address
+from launcher.cluster import Backend, ClusterSpec, Host, Task, Timeouts
+from launcher.container import Container, Mount, masked
+from launcher.errors import InputError, Problem
+from launcher.strategy import Role, Strategy
+from launcher.task import CHIEF, TaskId, TaskType
+from launcher.tf_config import Cluster, TfConfig
+
+CONTAINER_WORK_DIR = "/data"  # the platform's code folder; data and output lie below it
+CONTAINER_OUTPUT_DIR = "/data/output"
+
+
+class Job(NamedTuple):
+    """What every task runs.
+
+    script: absolute path of the Python script on this machine, or None for a plain command.
+    args: the user's own arguments; the whole command when there is no script.
+    cwd: the folder on this machine in which the user gave the command; processes start there.
+    platform_args: whether the script gets --work_dir, --data_dir, --output_dir, --num_gpus and
+        --log_dir before `args`.
+    data_dir: where its data lies when the cluster names none.
+    """
+
+    name: str
+    script: str | None
+    args: tuple[str, ...]
+    cwd: str
+    platform_args: bool = False
+    data_dir: str = ""
+
+
+class HostFacts(NamedTuple):
+    """What was read from one host: ports nobody listens on, and its GPUs' ids."""
+
+    free_ports: tuple[int, ...] = ()
+    gpus: tuple[str, ...] = ()
+
+
+class Plan(NamedTuple):
+    """One run, decided.
+
+    cluster: every task's `host:port`, the evaluator's too; empty for a single task without
+        TF_CONFIG.
+    tasks: in the order chief, worker, ps, evaluator and by index.
+    run_dir: absolute path on this machine.
+    checkpoint_dir: the folder that all tasks share for checkpoints, as they see it.
+    """
+
+    run_id: str
+    job: Job
+    backend: Backend
+    strategy: Strategy
+    cluster: Cluster
+    tasks: tuple[Container, ...]
+    timeouts: Timeouts
+    run_dir: str
+    checkpoint_dir: str
+    notes: tuple[str, ...] = ()
+
+    def tf_config(self, task: TaskId) -> TfConfig | None:
+        """Return what a task is told of its cluster, or None in a run without a cluster."""
+        return TfConfig.for_task(self.cluster, task, self.strategy) if self.cluster else None
+
+    def env(self, container: Container) -> Mapping[str, str]:
+        """Return a task's whole environment on top of the host's, TF_CONFIG included."""
+        config = self.tf_config(container.task)
+        return {**container.env, "TF_CONFIG": config.to_json()} if config else container.env
+
+    def role(self, task: TaskId) -> Role:
+        """Return the role that a task plays."""
+        return rules.role(self.strategy, task.type)
+
+    def log_path(self, task: TaskId, attempt: int) -> str:
+        """Return the file that holds all that one attempt of a task prints."""
+        return f"{self.run_dir}/logs/{task.slug}.{attempt}.log"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the plan for showing and for plan.json; secret values are masked."""
+        tasks = [
+            {
+                "task": str(c.task),
+                "role": self.role(c.task).value,
+                "host": c.host,
+                "address": str(c.address),
+                "gpus": list(c.gpus),
+                "argv": list(c.argv),
+                "env": masked(self.env(c)),
+                "work_dir": c.work_dir,
+                "output_dir": c.output_dir,
+                "log": self.log_path(c.task, 1),
+                "image": c.image,
+                "mounts": [mount._asdict() for mount in c.mounts],
+            }
+            for c in self.tasks
+        ]
+        return {
+            "run": self.run_id,
+            "job": self.job.name,
+            "backend": self.backend.value,
+            "strategy": self.strategy.value if self.cluster else None,
+            "run_dir": self.run_dir,
+            "checkpoint_dir": self.checkpoint_dir,
+            "timeouts": self.timeouts._asdict(),
+            "notes": list(self.notes),
+            "tasks": tasks,
+        }
+
+
+def plan(
+    spec: ClusterSpec,
+    job: Job,
+    run_id: str,
+    facts: Mapping[str, HostFacts],
+    *,
+    run_dir: str,
+    python: str,
+) -> Plan:
+    """Return the plan of one run of `job` on the cluster `spec`.
+
+    facts: by host name; a host without facts has no free port and, under `gpus: auto`, no GPU.
+    run_dir: absolute; nothing is made there.
+    python: the interpreter for processes where the spec names none.
+
+    Raises:
+        InputError: the tasks do not fit on the hosts.
+    """
+    hosts = _place(spec, facts)
+    gpus = _device_ids(spec, hosts, facts)
+    addresses = tuple(_addresses(spec, hosts, facts))
+    cluster: dict[TaskType, tuple[str, ...]] = {}
+    for task_type in TaskType:
+        of_type = [
+            str(a) for t, a in zip(spec.tasks, addresses, strict=True) if t.id.type is task_type
+        ]
+        if of_type:
+            cluster[task_type] = tuple(of_type)
+    layout = _Layout.of(spec, job, run_id, run_dir, python)
+    containers = tuple(
+        layout.container(task, host, address, ids)
+        for task, host, address, ids in zip(spec.tasks, hosts, addresses, gpus, strict=True)
+    )
+    return Plan(
+        run_id=run_id,
+        job=job,
+        backend=spec.backend,
+        strategy=spec.strategy,
+        cluster=cluster,
+        tasks=containers,
+        timeouts=spec.timeouts,
+        run_dir=run_dir,
+        checkpoint_dir=layout.checkpoint_dir,
+        notes=spec.notes,
+    )
+
+
+def plan_single(
+    job: Job, run_id: str, gpus: Sequence[str], *, run_dir: str, python: str, host: str
+) -> Plan:
+    """Return the plan of one task without a cluster: it sees at most the first of `gpus`."""
+    task = Task(CHIEF, host, None, min(1, len(gpus)), {}, ())
+    spec = ClusterSpec(
+        Backend.PROCESS, Strategy.MULTI_WORKER_MIRRORED, {host: Host("127.0.0.1")}, (task,)
+    )
+    layout = _Layout.of(spec, job, run_id, run_dir, python)
+    env = {key: value for key, value in layout.env.items() if key != "LAUNCH_STRATEGY"}
+    layout = layout._replace(env=env)
+    container = layout.container(task, host, Address("127.0.0.1", 0), tuple(gpus[:1]))
+    return Plan(
+        run_id, job, spec.backend, spec.strategy, {}, (container,), spec.timeouts, run_dir,
+        layout.checkpoint_dir,
+    )  # fmt: skip
+
+
+def _gpu_ids(spec: ClusterSpec, name: str, facts: Mapping[str, HostFacts]) -> tuple[str, ...]:
+    ids = spec.hosts[name].gpu_ids
+    return facts.get(name, HostFacts()).gpus if ids is None else ids
+
+
+def _place(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> list[str]:
+    """Return the host of each task: the given one, else the one with most free GPUs.
+
+    Among hosts with as many free GPUs the one with fewest tasks is taken, then file order.
+    """
+    order = {name: position for position, name in enumerate(spec.hosts)}
+    free = {name: len(_gpu_ids(spec, name, facts)) for name in spec.hosts}
+    count = dict.fromkeys(spec.hosts, 0)
+    for task in spec.tasks:
+        if task.host is not None:
+            free[task.host] -= task.gpus
+            count[task.host] += 1
+    heap = [(-free[name], count[name], order[name], name) for name in spec.hosts]
+    heapify(heap)
+    placed = []
+    for task in spec.tasks:
+        if task.host is not None:
+            placed.append(task.host)
+            continue
+        lacking, tasks, position, name = heap[0]
+        if -lacking < task.gpus:
+            where = spec.source.where(f"tasks.{task.id.type.value}")
+            what = f"no host has {task.gpus} free GPUs left for {task.id}"
+            raise InputError(Problem(where, what))
+        heapreplace(heap, (lacking + task.gpus, tasks + 1, position, name))
+        placed.append(name)
+    return placed
+
+
+def _device_ids(
+    spec: ClusterSpec, hosts: Sequence[str], facts: Mapping[str, HostFacts]
+) -> list[tuple[str, ...]]:
+    """Return the GPU ids of each task; no id is given twice."""
+    ids = {name: iter(_gpu_ids(spec, name, facts)) for name in spec.hosts}
+    given = []
+    problems = []
+    for task, host in zip(spec.tasks, hosts, strict=True):
+        own = tuple(device for device, _ in zip(ids[host], range(task.gpus), strict=False))
+        if len(own) < task.gpus:
+            problems.append(
+                Problem(
+                    spec.source.where(f"hosts.{host}.gpus"),
+                    f"{task.id} wants {task.gpus} GPUs, {len(own)} are left on {host}",
+                )
+            )
+        given.append(own)
+    if problems:
+        raise InputError(problems)
+    return given
+
+
+def _addresses(
+    spec: ClusterSpec, hosts: Sequence[str], facts: Mapping[str, HostFacts]
+) -> Iterator[Address]:
+    fixed: dict[str, set[int]] = {name: set() for name in spec.hosts}
+    for task, host in zip(spec.tasks, hosts, strict=True):
+        if task.port is not None:
+            fixed[host].add(task.port)
+    ports = {
+        name: iter([p for p in facts.get(name, HostFacts()).free_ports if p not in fixed[name]])
+        for name in spec.hosts
+    }
+    for task, host in zip(spec.tasks, hosts, strict=True):
+        port = task.port or next(ports[host], None)
+        if port is None:
+            raise InputError(f"{host} has no free port left for {task.id}")
+        yield Address(spec.hosts[host].address, port)
+
+
+class _Layout(NamedTuple):
+    """Where things lie for the tasks of one run, and what all of them share."""
+
+    spec: ClusterSpec
+    job: Job
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    work_dir: str
+    script_dir: str
+    data_dir: str
+    output_root: str  # each task's own folder lies below it; "" where every task has its own disk
+    checkpoint_dir: str
+    mounts: tuple[Mount, ...]
+
+    @classmethod
+    def of(cls, spec: ClusterSpec, job: Job, run_id: str, run_dir: str, python: str) -> "_Layout":
+        in_container = spec.backend is Backend.DOCKER
+        folder, _, file = (job.script or "").rpartition("/")
+        script = f"{CONTAINER_WORK_DIR}/{file}" if in_container else job.script
+        interpreter = spec.python or ("python" if in_container else python)
+        data_dir, mounts = job.data_dir, tuple(Mount(*volume) for volume in spec.volumes)
+        if spec.data:
+            data_dir = spec.data.at if in_container else spec.data.path
+            mounts = (Mount(*spec.data), *mounts)
+        elif in_container:
+            data_dir = f"{CONTAINER_WORK_DIR}/data"
+        own_root = CONTAINER_OUTPUT_DIR if in_container else run_dir
+        root = f"{spec.checkpoints}/{run_id}" if spec.checkpoints else own_root
+        env = {
+            "PYTHONUNBUFFERED": "1",
+            **spec.env,
+            "LAUNCH_RUN": run_id,
+            "LAUNCH_STRATEGY": spec.strategy.value,
+            "LAUNCH_MARKERS": "1",
+            "LAUNCH_SUPERVISED": "1",
+            "LAUNCH_CHECKPOINT_DIR": f"{root}/checkpoints",
+        }
+        return cls(
+            spec,
+            job,
+            (interpreter, script) if script else (),
+            env,
+            CONTAINER_WORK_DIR if in_container else job.cwd,
+            CONTAINER_WORK_DIR if in_container else folder,
+            data_dir,
+            "" if in_container else f"{run_dir}/output",
+            env["LAUNCH_CHECKPOINT_DIR"],
+            mounts if in_container else (),
+        )
+
+    def container(
+        self, task: Task, host: str, address: Address, gpus: tuple[str, ...]
+    ) -> Container:
+        """Return one task, placed."""
+        output_dir = CONTAINER_OUTPUT_DIR
+        if self.output_root:
+            output_dir = f"{self.output_root}/{task.id.slug}"
+        argv = self.command
+        if self.job.platform_args:
+            argv += (
+                f"--work_dir={self.script_dir}",
+                f"--data_dir={self.data_dir}",
+                f"--output_dir={output_dir}",
+                f"--num_gpus={len(gpus)}",
+                f"--log_dir={output_dir}/logs",
+            )
+        env = {**self.env, **task.env, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        return Container(
+            task.id,
+            host,
+            address,
+            gpus,
+            (*argv, *task.args, *self.job.args),
+            env,
+            self.work_dir,
+            output_dir,
+            self.spec.image,
+            self.mounts,
+        )

@@ -1,0 +1,113 @@
+"""How a run ended, for people and for programs: who failed first, and where everything is."""
+
+from launcher import strategy as rules
+from launcher.lifecycle import Attempt, Outcome, TaskState
+from launcher.logs import last_lines
+from launcher.supervisor import Result, describe_exit
+from launcher.table import table
+from launcher.task import TaskId
+
+_SHOWN_LINES = 20
+
+
+def to_dict(result: Result) -> dict[str, object]:
+    """Return the report as JSON values, for report.json and `--json`."""
+    run, plan = result.run, result.plan
+    failed = run.first_failure
+    return {
+        "run": plan.run_id,
+        "outcome": run.outcome.value if run.outcome else None,
+        "duration_s": round(result.ended_at - result.began_at, 3),
+        "first_failure": str(failed) if failed else None,
+        "last_lines": list(_last_lines(result, failed)) if failed else [],
+        "metrics": result.observed.metrics,
+        "step": result.observed.step,
+        "model": result.observed.model,
+        "logs": f"{plan.run_dir}/logs",
+        "tasks": [
+            {
+                "task": str(task),
+                "role": plan.role(task).value,
+                "state": attempt.state.value,
+                "attempt": attempt.number,
+                "exit_code": attempt.code,
+                "reason": attempt.reason or None,
+                "duration_s": _duration_s(attempt),
+                "log": plan.log_path(task, attempt.number),
+            }
+            for task, attempt in run.tasks.items()
+        ],
+    }
+
+
+def to_text(result: Result) -> str:
+    """Return the report as the console shows it."""
+    run, plan, observed = result.run, result.plan, result.observed
+    seconds = result.ended_at - result.began_at
+    outcome = run.outcome.value if run.outcome else "unfinished"
+    lines = ["", f"{plan.run_id}: {outcome} after {seconds:.1f} s", ""]
+    rows = [_row(task, attempt) for task, attempt in run.tasks.items()]
+    lines += table(("task", "state", "duration", "exit"), rows)
+    lines += _blame(result)
+    lines.append("")
+    if observed.metrics:
+        lines.append(f"result  {_metrics(observed.metrics)}")
+    if observed.model:
+        lines.append(f"model   {observed.model}")
+    lines.append(f"logs    {plan.run_dir}/logs")
+    return "\n".join(lines)
+
+
+def _row(task: TaskId, attempt: Attempt) -> tuple[str, ...]:
+    duration_s = _duration_s(attempt)
+    code = attempt.code
+    ended = "-" if code is None else str(code) if code >= 0 else describe_exit(code).split()[-1]
+    return (
+        str(task),
+        attempt.state.value,
+        "-" if duration_s is None else f"{duration_s:.1f} s",
+        ended,
+    )
+
+
+def _duration_s(attempt: Attempt) -> float | None:
+    if attempt.started_at is None or attempt.ended_at is None:
+        return None
+    return round(attempt.ended_at - attempt.started_at, 3)
+
+
+def _last_lines(result: Result, task: TaskId) -> tuple[str, ...]:
+    path = result.plan.log_path(task, result.run.tasks[task].number)
+    return last_lines(path, _SHOWN_LINES)
+
+
+def _blame(result: Result) -> list[str]:
+    """Return what failed, the first cause with its last lines; nothing where nothing did."""
+    run = result.run
+    failed = [run.first_failure] if run.first_failure else []
+    failed += [
+        task
+        for task, attempt in run.tasks.items()
+        if attempt.state is TaskState.FAILED and rules.may_fail(task)
+    ]
+    lines = []
+    for task in failed:
+        attempt = run.tasks[task]
+        how = attempt.reason or describe_exit(attempt.code)
+        first = "failed first" if task == run.first_failure else "failed; the run went on without"
+        lines += ["", f"{task} {first}: {how}"]
+        shown = _last_lines(result, task)
+        if shown:
+            lines += ["its last lines:", *(f"  {line}" for line in shown)]
+    if run.outcome is Outcome.TIMED_OUT:
+        lines += ["", f"timeouts.run_s ({run.timeouts.run_s:g} s) was over"]
+    return lines
+
+
+def _metrics(metrics: dict[str, object]) -> str:
+    parts = []
+    for key, value in metrics.items():
+        if key in ("split", "final"):
+            continue
+        parts.append(f"{key}={value:.4f}" if isinstance(value, float) else f"{key}={value}")
+    return " ".join(parts)

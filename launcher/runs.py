@@ -1,0 +1,51 @@
+"""The run directory: one folder a run, which holds all that is known of it on this machine.
+
+RUN/plan.json          what was to run
+RUN/events.jsonl       what happened, a JSON object a line, as it happened
+RUN/report.json        how it ended; written last
+RUN/logs/TASK.N.log    all that attempt N of a task printed
+RUN/output/TASK/       what a task wrote
+RUN/checkpoints/       where the tasks share checkpoints, if no other place is given
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from launcher.errors import InputError
+from launcher.lifecycle import Command, Event
+from launcher.task import TaskId
+
+
+class RunDirectory:
+    """One run's folder, made new."""
+
+    def __init__(self, path: str) -> None:
+        """Make the folder. Raises InputError where that cannot be done."""
+        self.path = Path(path)
+        try:
+            (self.path / "logs").mkdir(parents=True)
+            self._events = open(self.path / "events.jsonl", "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise InputError(f"{path}: cannot be made: {error.strerror}") from None
+
+    def write(self, name: str, value: Mapping[str, object]) -> None:
+        """Write `value` as the JSON file `name`, whole or not at all."""
+        temporary = self.path / f".{name}.tmp"
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        temporary.replace(self.path / name)
+
+    def record(self, what: Event | Command) -> None:
+        """Append an event or a command to events.jsonl, with the wall-clock time."""
+        fields = {name: getattr(what, name) for name in what.__slots__ if name != "at"}
+        fields = {k: str(v) if isinstance(v, TaskId) else v for k, v in fields.items()}
+        line = {"time": round(time.time(), 3), "what": type(what).__name__, **fields}
+        self._events.write(json.dumps(line) + "\n")
+        self._events.flush()
+
+    def close(self) -> None:
+        """Close events.jsonl."""
+        os.fsync(self._events.fileno())
+        self._events.close()

@@ -1,0 +1,197 @@
+"""Performs a run: carries out what `lifecycle` decides, and tells it what then happens.
+
+One queue, one loop: the backend's threads, the console's thread and the signal handlers only put
+events on the queue. Everything else happens in the thread that called `run`.
+"""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from types import FrameType
+
+from launcher import lifecycle
+from launcher.backends import Backend
+from launcher.container import Container
+from launcher.errors import HostError
+from launcher.lifecycle import (
+    Command,
+    Event,
+    Exited,
+    Outcome,
+    Phase,
+    Run,
+    Start,
+    Started,
+    StartFailed,
+    Stop,
+    StopAsked,
+    Tick,
+)
+from launcher.logs import Console
+from launcher.plan import Plan
+from launcher.runs import RunDirectory
+from launcher.task import TaskId
+
+_STOP_SIGNALS = {
+    signal.SIGINT: Outcome.INTERRUPTED,
+    signal.SIGTERM: Outcome.TERMINATED,
+    signal.SIGHUP: Outcome.TERMINATED,
+}
+
+
+@dataclass(slots=True)
+class Observed:
+    """What the tasks said of themselves in marker lines: the latest of each kind."""
+
+    metrics: dict[str, object] = field(default_factory=dict)
+    step: int | None = None
+    model: str | None = None
+
+    def note(self, fields: Mapping[str, object]) -> None:
+        """Take in one marker line's fields."""
+        match fields.get("kind"):
+            case "metrics" if self._supersedes(fields):
+                self.metrics = {k: v for k, v in fields.items() if k != "kind"}
+            case "model":
+                self.model = str(fields.get("path"))
+        step = fields.get("step")
+        if isinstance(step, int):
+            self.step = max(step, self.step or 0)
+
+    def _supersedes(self, fields: Mapping[str, object]) -> bool:
+        """Whether these metrics say more than those known: final ones do, then later ones."""
+        return bool(fields.get("final")) or not self.metrics.get("final")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended, with the seconds it took."""
+
+    plan: Plan
+    run: Run
+    observed: Observed
+    began_at: float
+    ended_at: float
+
+
+class Supervisor:
+    """Runs one plan to its end."""
+
+    def __init__(self, plan: Plan, backend: Backend, directory: RunDirectory, console: Console,
+                 observed: Observed) -> None:  # fmt: skip
+        self._plan = plan
+        self._containers: Mapping[TaskId, Container] = {c.task: c for c in plan.tasks}
+        self._backend = backend
+        self._directory = directory
+        self._console = console
+        self._observed = observed
+        self._events: SimpleQueue[Event] = SimpleQueue()
+
+    def run(self) -> Result:
+        """Start every task, and return when none lives any more.
+
+        While it runs, SIGINT, SIGTERM and SIGHUP end the run instead of the launcher. Call it
+        from the main thread.
+        """
+        with _signals_into(self._events):
+            began_at = time.monotonic()
+            tasks = tuple(self._containers)
+            run, commands = lifecycle.begin(
+                tasks, self._plan.strategy, self._plan.timeouts, began_at
+            )
+            self._perform(commands)
+            while run.phase is not Phase.FINISHED:
+                event = self._next(run)
+                after, commands = lifecycle.step(run, event)
+                self._record(event, run, after)
+                run = after
+                self._perform(commands)
+        self._console.close()
+        return Result(self._plan, run, self._observed, began_at, time.monotonic())
+
+    def _next(self, run: Run) -> Event:
+        """Return the next event, a Tick when something is due before one comes."""
+        wait_s = None if run.wake_at is None else max(0.0, run.wake_at - time.monotonic())
+        try:
+            return self._events.get(timeout=wait_s)
+        except Empty:
+            return Tick(time.monotonic())
+
+    def _perform(self, commands: tuple[Command, ...]) -> None:
+        for command in commands:
+            self._directory.record(command)
+            match command:
+                case Start():
+                    self._start(command)
+                case Stop():
+                    self._backend.stop(command.task, kill=command.kill)
+
+    def _start(self, command: Start) -> None:
+        task, attempt = command.task, command.attempt
+        path = self._plan.log_path(task, attempt)
+        try:
+            self._backend.start(self._containers[task], attempt, path)
+        except HostError as error:
+            self._events.put(StartFailed(time.monotonic(), task, attempt, str(error)))
+            return
+        self._events.put(Started(time.monotonic(), task, attempt))
+        self._backend.watch(task, attempt, self._events.put)
+        self._console.follow(task, path)
+
+    def _record(self, event: Event, before: Run, after: Run) -> None:
+        """Write an event down, and say on the console what a watching person should know."""
+        if not isinstance(event, Tick):
+            self._directory.record(event)
+        if isinstance(event, StopAsked):
+            self._console.say(_stop_message(before, after))
+        if after.first_failure is not None and before.first_failure is None:
+            attempt = after.tasks[after.first_failure]
+            how = attempt.reason or describe_exit(attempt.code)
+            others = " Stopping the others." if len(after.tasks) > 1 else ""
+            self._console.say(f"launch: {after.first_failure} failed: {how}.{others}")
+        if after.outcome is Outcome.TIMED_OUT and before.outcome is None:
+            limit = after.timeouts.run_s
+            self._console.say(f"launch: timeouts.run_s ({limit:g} s) is over. Stopping all tasks.")
+
+
+def describe_exit(code: int | None) -> str:
+    """Return how a process ended, in words: `exit code 1`, `killed by SIGKILL`."""
+    if code is None:
+        return "did not end"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"
+
+
+def _stop_message(before: Run, after: Run) -> str:
+    names = ", ".join(map(str, lifecycle.unfinished(after)))
+    if before.phase is Phase.RUNNING:
+        grace_s = after.timeouts.grace_s
+        return f"\nlaunch: stopping {names} (up to {grace_s:g} s; once more to kill at once)"
+    return f"\nlaunch: killing {names}"
+
+
+@contextmanager
+def _signals_into(events: SimpleQueue[Event]) -> Iterator[None]:
+    """Turn the signals that would end the launcher into events."""
+
+    def ask(signum: int, _frame: FrameType | None) -> None:
+        events.put(StopAsked(time.monotonic(), _STOP_SIGNALS[signal.Signals(signum)]))
+
+    # A signal that was ignored when we were started (nohup) stays ignored.
+    handled = [s for s in _STOP_SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, ask) for signum in handled}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+__all__ = ["Exited", "Observed", "Result", "Supervisor", "describe_exit"]
