@@ -1,0 +1,6 @@
+"""Makes the trainers importable as they are for each other: from their own directory."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "trainers"))
