@@ -34,7 +34,7 @@ class Address(NamedTuple):
             raise ValueError(f"{problem} in {text!r}")
         if not colon or not port:
             raise ValueError(f"expected host:port, got {text!r} without a port")
-        if not (port.isascii() and port.isdigit()) or not 1 <= int(port[:9]) <= 65535:
+        if not (port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65535):
             raise ValueError(f"expected a port in 1..65535, got {port!r} in {text!r}")
         return cls(host, int(port))
 

@@ -32,6 +32,7 @@ class Form(StrEnum):
 
 
 Count = Annotated[int, Range(0)]
+Gpus = Annotated[int, Range(0, 1024)]  # far above any host's; each id is spelled out
 Seconds = Annotated[float, Range(0)]
 Port = Annotated[int, Range(1, 65535)]
 AbsolutePath = Annotated[str, Form.ABSOLUTE_PATH]
@@ -70,7 +71,7 @@ class Host(NamedTuple):
     """
 
     address: str
-    gpus: Count | tuple[Count | str, ...] | Literal["auto"] = 0
+    gpus: Gpus | tuple[Count | str, ...] | Literal["auto"] = 0
     ssh: Ssh | None = None
 
     @property

@@ -17,10 +17,10 @@ from launcher.cluster import (
     AbsolutePath,
     Backend,
     ClusterSpec,
-    Count,
     Data,
     Env,
     Form,
+    Gpus,
     Host,
     Port,
     Range,
@@ -31,12 +31,14 @@ from launcher.cluster import (
     Volume,
 )
 from launcher.decode import Decoder, compose, show
-from launcher.errors import InputError, nearest
+from launcher.errors import InputError, Problem, nearest
 from launcher.names import RULE, as_name, is_name
 from launcher.strategy import Strategy
 from launcher.task import TaskId, TaskType
 
 THIS_MACHINE = "localhost"
+TaskCount = Annotated[int, Range(1, 100_000)]
+OldForm = Mapping[str, Any]  # a cluster as in a TF_CONFIG, which `launcher.tf_config` reads
 
 
 class TaskGroup(NamedTuple):
@@ -49,14 +51,15 @@ class TaskGroup(NamedTuple):
         Without it: free ports.
     gpus: How many GPUs each one gets.
     env: Environment variables for these tasks alone.
-    args: Arguments for these tasks alone, before those of the command line.
+    args: Arguments for these tasks alone, before those of the command line; behind a plain
+        command.
     """
 
-    count: Annotated[int, Range(1)] | None = None  # type: ignore[assignment]  # hides tuple.count
+    count: TaskCount | None = None  # type: ignore[assignment]  # hides tuple.count
     host: str | None = None
     hosts: tuple[str, ...] | None = None
     port: Port | None = None
-    gpus: Count = 0
+    gpus: Gpus = 0
     env: Env = {}
     args: tuple[Annotated[str, Form.SCALAR], ...] = ()
 
@@ -91,7 +94,7 @@ class ClusterFile(NamedTuple):
     strategy: Strategy = Strategy.AUTO
     hosts: Mapping[str, Host] | None = None
     tasks: Mapping[TaskType, TaskGroup | None] | None = None
-    cluster: Mapping[str, Any] | None = None
+    cluster: OldForm | None = None
     data: Data | None = None
     volumes: tuple[Volume, ...] = ()
     checkpoints: AbsolutePath | None = None
@@ -135,12 +138,12 @@ def parse(
     document = compose(text, path, reader.problems)
     spec = document and reader.spec(document.root, strategy)
     if reader.problems or spec is None:
-        raise InputError(sorted(reader.problems, key=_line))
+        raise InputError(sorted(reader.problems, key=lambda found: _line(found, path)))
     return spec
 
 
-def _line(problem: Any) -> int:
-    line = problem.where.split(" ")[0].rpartition(":")[2]
+def _line(problem: Problem, path: str) -> int:
+    line = problem.where.removeprefix(f"{path}:").partition(" ")[0].partition(":")[0]
     return int(line) if line.isdigit() else 0
 
 
@@ -238,6 +241,7 @@ class _Reader(Decoder):
         self.notes += tuple(f"{found.what}: {found.why}" for found in findings)
         if not problems and not cluster:
             self.problem("cluster", "expected at least one task")
+        named = frozenset(hosts)
         by_address = {h.address: name for name, h in hosts.items() if h.address}
         for key, group in (file.tasks or {}).items():
             given = group or TaskGroup()
@@ -245,6 +249,8 @@ class _Reader(Decoder):
                 self.problem(
                     f"tasks.{key}", "beside cluster only gpus, env and args may be given here"
                 )
+            elif not problems and key not in cluster:
+                self.problem(f"tasks.{key}", f"cluster lists no {key}")
         if problems:
             return
         for task_type, addresses in cluster.items():
@@ -252,10 +258,14 @@ class _Reader(Decoder):
             for index, text in enumerate(addresses):
                 address = Address.parse(text)
                 name = by_address.get(address.host)
-                if name is None:
-                    name = address.host if address.host in hosts else as_name(address.host, "host")
-                    by_address[address.host] = name
-                    hosts.setdefault(name, Host(address.host))
+                if name is None and address.host in named:
+                    name = address.host
+                elif name is None:
+                    name = as_name(address.host, "host")
+                    while name in hosts:  # `::1` and `1::` make the same name
+                        name += "-"
+                    hosts[name] = Host(address.host)
+                by_address[address.host] = name
                 yield Task(
                     TaskId(task_type, index), name, address.port, group.gpus, group.env, group.args
                 )
@@ -287,7 +297,7 @@ class _Reader(Decoder):
     def _check_ports(self, tasks: tuple[Task, ...], hosts: Mapping[str, Host]) -> None:
         owner: dict[tuple[str, int], TaskId] = {}
         for task in tasks:
-            if task.port is None or task.host is None:
+            if task.port is None or task.host is None or hosts[task.host].address is None:
                 continue
             at = f"tasks.{task.id.type.value}.port"
             if task.port > 65535:
@@ -302,8 +312,9 @@ class _Reader(Decoder):
         for task in tasks:
             if task.host is not None:
                 wanted[task.host] = wanted.get(task.host, 0) + task.gpus
+        unreadable = {n for n in hosts if {f"hosts.{n}", f"hosts.{n}.gpus"} & self.wrong}
         for name, count in wanted.items():
-            ids = hosts[name].gpu_ids
+            ids = None if name in unreadable else hosts[name].gpu_ids
             if ids is not None and count > len(ids):
                 what = f"its tasks want {count} GPUs, it has {len(ids)}"
                 self.problem(f"hosts.{name}.gpus", what)
@@ -311,7 +322,7 @@ class _Reader(Decoder):
                 self.problem(f"hosts.{name}.gpus", "one GPU is listed twice")
         spread = sum(task.gpus for task in tasks if task.host is None)
         capacity = [None if h.gpu_ids is None else len(h.gpu_ids) for h in hosts.values()]
-        if spread and None not in capacity:
+        if spread and None not in capacity and not unreadable:
             free = sum(count or 0 for count in capacity) - sum(wanted.values())
             if spread > free >= 0:
                 self.problem("tasks", f"{spread} GPUs are wanted on any host, {free} are free")
@@ -322,12 +333,16 @@ class _Reader(Decoder):
         several = len({task.host for task in tasks}) > 1 or (
             len(hosts) > 1 and any(task.host is None for task in tasks)
         )
+        owner: dict[str, str] = {}
         for name, host in hosts.items():
             key_path = f"hosts.{name}.address" if f"hosts.{name}" in self.lines else "cluster"
             if not is_name(name):
                 self.problem(f"hosts.{name}", f"expected {RULE} as the host's name")
             if host.address is None:
                 continue
+            first = owner.setdefault(host.address, name)
+            if first != name:
+                self.problem(key_path, f"{host.address} is the address of {first} already")
             problem = host_problem(host.address)
             if problem:
                 self.problem(key_path, problem)
@@ -349,8 +364,8 @@ class _Reader(Decoder):
     def _check_backend(
         self, file: ClusterFile, backend: Backend, hosts: Mapping[str, Host]
     ) -> None:
-        if file.backend is None and "backend" in self.lines:
-            return  # it did not decode, so nothing follows from it
+        if {"backend", "image"} & self.wrong:
+            return
         if backend is Backend.DOCKER and not file.image:
             self.problem("backend", "docker needs the key 'image'")
         if backend is Backend.DOCKER:

@@ -1,7 +1,7 @@
 """What one task needs to run, as a value: the same for a process and for a container.
 
 It lacks TF_CONFIG, which every task has in full and which would make planning quadratic: the
-plan renders it when a task is shown or started.
+plan renders the environment when a task is shown or started.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ class Container(NamedTuple):
     """One task, ready to be started.
 
     argv: the program and its arguments, never a shell line.
-    env: variables set on top of what the host gives; without TF_CONFIG.
+    env: variables set on top of what the host gives; those that follow from the task's place in
+        the plan (TF_CONFIG, CUDA_VISIBLE_DEVICES) are added by `Plan.env`.
     gpus: device ids on the host; empty means that the task sees no GPU.
     output_dir: where the task writes its results, absolute on its own side.
     image: None for a process.

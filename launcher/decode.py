@@ -6,7 +6,7 @@ import (docs/decisions/0002-own-decoder.md); PyYAML does all the parsing.
 """
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from functools import cache
 from typing import (
@@ -24,7 +24,7 @@ from typing import (
 
 import yaml
 
-from launcher.cluster import Form, Range
+from launcher.cluster import Form, Range, Source
 from launcher.errors import Problem, nearest
 from launcher.names import is_name
 
@@ -32,11 +32,15 @@ T = TypeVar("T")
 Hint = Any  # a type hint: `type` does not cover unions and Annotated
 _origin: Callable[[Hint], Hint] = get_origin
 _UNIONS = (Union, types.UnionType)
+_MERGE = "tag:yaml.org,2002:merge"
 _SCALAR_TAGS = {
     "tag:yaml.org,2002:int": int,
     "tag:yaml.org,2002:float": float,
     "tag:yaml.org,2002:bool": bool,
     "tag:yaml.org,2002:null": type(None),
+    "tag:yaml.org,2002:str": str,
+    "tag:yaml.org,2002:timestamp": str,
+    "tag:yaml.org,2002:value": str,  # a lone `=`
 }
 
 
@@ -60,32 +64,41 @@ def is_struct(hint: Hint) -> bool:
 
 
 class Decoder:
-    """Decodes the nodes of one file; `problems` and `lines` grow as it goes.
+    """Decodes the nodes of one file; `problems`, `wrong` and `lines` grow as it goes.
 
-    lines: key path (`hosts.gpu1.gpus`) → line number, from 1.
+    lines: key path (`hosts.gpu1.gpus`, `volumes[0]`) → line number, from 1.
+    wrong: the key paths that problems name; nothing follows from what stands there.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.problems: list[Problem] = []
+        self.wrong: set[str] = set()
         self.lines: dict[str, int] = {}
 
     def problem(self, key_path: str, what: str, node: yaml.Node | None = None) -> None:
-        """Note a problem at `key_path`, on the line of `node` or of the key path itself."""
-        line = node.start_mark.line + 1 if node else self.lines.get(key_path)
-        where = f"{self.path}:{line}" if line else self.path
-        self.problems.append(Problem(f"{where} {key_path}".strip(), what))
+        """Note a problem at `key_path`, on the line of `node` or else of the nearest key path."""
+        where = Source(self.path, self.lines).where(key_path)
+        if node:
+            where = f"{self.path}:{_line(node)} {key_path}".strip()
+        self.wrong.add(key_path)
+        self.problems.append(Problem(where, what))
 
     def decode(self, node: yaml.Node, hint: type[T], key_path: str = "") -> T | None:
-        """Return the value of `node` as `hint`, or None with the problems noted."""
+        """Return the value of `node` as `hint`, or None with the problems noted.
+
+        A struct is never None: what could not be read of it is.
+        """
         try:
             return cast(T, self._value(node, hint, key_path))
         except _Mismatch:
             self.problem(key_path, f"expected {describe(hint)}, got {show(node)}", node)
-            return None
+            return cast(T, _filled(hint, {})) if is_struct(hint) else None
 
     def _value(self, node: yaml.Node, hint: Hint, path: str) -> object:
         origin = _origin(hint)
+        if hint is Any:
+            return self._plain(node, path)
         if origin in _UNIONS:
             return self._union(node, get_args(hint), path)
         if origin is Annotated:
@@ -115,21 +128,40 @@ class Decoder:
     def _sequence(self, node: yaml.Node, hint: Hint, path: str) -> object:
         if not isinstance(node, yaml.SequenceNode):
             raise _Mismatch
-        return tuple(
-            self.decode(item, hint, f"{path}[{index}]") for index, item in enumerate(node.value)
-        )
+        items = self._items(node, path)
+        return tuple(self.decode(item, hint, item_path) for item_path, item in items)
+
+    def _items(self, node: yaml.SequenceNode, path: str) -> Iterator[tuple[str, yaml.Node]]:
+        """Yield the items of a sequence with their key paths, noting where each stands."""
+        for index, item in enumerate(node.value):
+            item_path = f"{path}[{index}]"
+            self.lines[item_path] = _line(item)
+            yield item_path, item
+
+    def _plain(self, node: yaml.Node, path: str, levels: int = 2) -> object:
+        """Return a node as JSON would have it, emptied below `levels`: an alias may nest itself."""
+        if isinstance(node, yaml.MappingNode):
+            entries = self.pairs(node, path) if levels else {}
+            return {k: self._plain(v, f"{path}.{k}", levels - 1) for k, v in entries.items()}
+        if isinstance(node, yaml.SequenceNode):
+            items = self._items(node, path) if levels else ()
+            return [self._plain(item, item_path, levels - 1) for item_path, item in items]
+        try:
+            return _construct(node)
+        except _Mismatch:
+            return str(node.value)
 
     def pairs(self, node: yaml.MappingNode, path: str) -> Mapping[str, yaml.Node]:
         """Return the entries of a mapping by key, noting where each stands and doubled keys."""
         found: dict[str, yaml.Node] = {}
-        for key_node, value in _merged(node):
+        for key_node, value in self._merged(node, path):
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else show(key_node)
             key_path = f"{path}.{key}" if path else key
             if key in found:
                 first = self.lines[key_path]
                 self.problem(key_path, f"this key stands already on line {first}", key_node)
                 continue
-            self.lines[key_path] = key_node.start_mark.line + 1
+            self.lines[key_path] = _line(key_node)
             found[key] = value
         return found
 
@@ -167,9 +199,38 @@ class Decoder:
                 self.problem(path, f"the key {key!r} is missing", node)
         if len(self.problems) > problems_before:
             values = {key: v for key, v in values.items() if v is not None}
-            missing = {key: None for key in keys if key not in struct._field_defaults}
-            return struct(**{**missing, **values})
-        return struct(**values)
+        return _filled(struct, values)
+
+    def _merged(
+        self, node: yaml.MappingNode, path: str, within: tuple[yaml.Node, ...] = ()
+    ) -> list[tuple[yaml.Node, yaml.Node]]:
+        """Return a mapping's entries, those that `<<` brings in last and not over its own."""
+        own = [(k, v) for k, v in node.value if k.tag != _MERGE]
+        if len(own) == len(node.value):
+            return own
+        names = {k.value for k, _ in own if isinstance(k, yaml.ScalarNode)}
+        for key, value in node.value:
+            if key.tag != _MERGE:
+                continue
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode) or source in (node, *within):
+                    self.problem(f"{path}.<<".lstrip("."), "expected another mapping", key)
+                    continue
+                for k, v in self._merged(source, path, (node, *within)):
+                    if isinstance(k, yaml.ScalarNode) and k.value not in names:
+                        own.append((k, v))
+                        names.add(k.value)
+        return own
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _filled(struct: Hint, values: Mapping[str, object]) -> object:
+    """Return a struct of `values`, with None for each key that it must have and that is missing."""
+    missing = {key: None for key in struct._fields if key not in struct._field_defaults}
+    return struct(**{**missing, **values})
 
 
 def _one_of(known: Any) -> str:
@@ -181,28 +242,13 @@ def issubclass_safe(origin: object, base: type) -> bool:
     return isinstance(origin, type) and issubclass(origin, base)
 
 
-def _merged(node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
-    """Return the entries of a mapping, those that `<<` brings in last and not over its own."""
-    own = [(k, v) for k, v in node.value if k.tag != "tag:yaml.org,2002:merge"]
-    names = {k.value for k, _ in own}
-    for key, value in node.value:
-        if key.tag != "tag:yaml.org,2002:merge":
-            continue
-        for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-            if isinstance(source, yaml.MappingNode):
-                fresh = [(k, v) for k, v in _merged(source) if k.value not in names]
-                own += fresh
-                names |= {k.value for k, _ in fresh}
-    return own
-
-
 def _kind(node: yaml.Node) -> type:
-    return _SCALAR_TAGS.get(node.tag, str) if isinstance(node, yaml.ScalarNode) else object
+    return _SCALAR_TAGS.get(node.tag, object) if isinstance(node, yaml.ScalarNode) else object
 
 
 def _text(node: yaml.Node) -> str:
     """Return a scalar as it is written: `007` and `yes` stay what they are."""
-    if not isinstance(node, yaml.ScalarNode) or _kind(node) is type(None):
+    if _kind(node) in (object, type(None)):
         raise _Mismatch
     return str(node.value)
 
@@ -224,9 +270,11 @@ def _scalar(node: yaml.Node, hint: Hint) -> object:
 
 
 def _construct(node: yaml.Node) -> object:
+    if _kind(node) in (str, object):
+        return str(node.value)
     try:
         return yaml.constructor.SafeConstructor().construct_object(node)
-    except ValueError:
+    except (ValueError, LookupError):  # `!!int x`, `!!int ""`
         raise _Mismatch from None
 
 
@@ -295,7 +343,8 @@ def show(node: yaml.Node) -> str:
         kind = _kind(node)
         if kind is type(None):
             return "nothing"
-        return repr(str(node.value)[:60]) if kind is str else str(node.value)[:60]
+        text = str(node.value)[:60]
+        return repr(text) if kind in (str, object) or not text else text
     return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
 
 
@@ -315,6 +364,7 @@ def compose(text: str, path: str, problems: list[Problem]) -> Document | None:
         at = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
         context = f" {error.context}" if error.context else ""
         problems.append(Problem(at, f"not YAML: {error.problem}{context}"))
-    except yaml.YAMLError as error:
-        problems.append(Problem(path, f"not YAML: {str(error).splitlines()[0]}"))
+    except yaml.reader.ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n") + 1
+        problems.append(Problem(f"{path}:{line}", f"not YAML: {str(error).splitlines()[0]}"))
     return None

@@ -63,15 +63,20 @@ def _can_bind(family: int, address: str, port: int, *options: tuple[int, int, in
 
 
 def gpu_ids() -> tuple[str, ...]:
-    """Return the ids of this machine's NVIDIA GPUs; none when nvidia-smi is not there."""
+    """Return the ids of this machine's NVIDIA GPUs; none when nvidia-smi is not there.
+
+    Of a shared machine $CUDA_VISIBLE_DEVICES says which of them the user may take (as Slurm does).
+    """
     import subprocess
 
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):
         return ()
-    return tuple(line.strip() for line in listed.stdout.splitlines() if line.strip())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    ids = listed.stdout.splitlines() if visible is None else visible.split(",")
+    return tuple(i.strip() for i in ids if i.strip() not in ("", "-1", "NoDevFiles"))
 
 
 def new_run_id(name: str) -> str:

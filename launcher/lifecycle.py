@@ -87,6 +87,7 @@ class Run:
     outcome: Outcome | None = None
     first_failure: TaskId | None = None
     deadline: float | None = None
+    at_once: bool = False  #: the user asked twice: nothing is waited for any more
 
     @property
     def wake_at(self) -> float | None:
@@ -223,7 +224,7 @@ def _start_failed(run: Run, event: StartFailed) -> tuple[Run, tuple[Command, ...
     run = _with(
         run, event.task, state=TaskState.NOT_STARTED, ended_at=event.at, reason=event.reason
     )
-    if run.phase is not Phase.RUNNING:
+    if run.phase is not Phase.RUNNING or rules.may_fail(event.task):
         return run, ()
     return _stop(replace(run, first_failure=event.task), Outcome.NOT_STARTED, event.at)
 
@@ -258,8 +259,8 @@ def _end_state(run: Run, attempt: Attempt, code: int) -> TaskState:
 def _stop_asked(run: Run, event: StopAsked) -> tuple[Run, tuple[Command, ...]]:
     if run.phase is Phase.RUNNING:
         return _stop(run, event.outcome, event.at)
-    asked = tuple(task for task, attempt in run.tasks.items() if attempt.lives)
-    for task in asked:
+    run = replace(run, at_once=True)
+    for task in [task for task, attempt in run.tasks.items() if attempt.lives]:
         run = _with(run, task, asked=True, kill_at=event.at)
     return run, ()
 
@@ -281,6 +282,8 @@ def _ask_to_end(run: Run, tasks: tuple[TaskId, ...], at: float) -> tuple[Run, tu
 
 def _patience_s(run: Run, task: TaskId) -> float:
     """Return how long a task may take to end: a dead gang's members have nothing to save."""
+    if run.at_once:
+        return 0.0
     gang_is_lost = run.first_failure is not None and rules.swallows_sigterm(run.strategy, task)
     return REPORT_S if gang_is_lost else run.timeouts.grace_s
 

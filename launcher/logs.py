@@ -88,11 +88,15 @@ class Console:
         self._arriving.append(_Tail(task, fd, self._prefixes[task]))
         self._wake.set()
 
-    def close(self) -> None:
-        """Show all that the files hold now, and return when that is done."""
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Show all that the files hold now; whether that was done within `timeout_s`.
+
+        May be called again, to wait longer: a reader that does not read keeps it from ending.
+        """
         self._closing = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -160,7 +164,10 @@ class Console:
             self._write(tail.prefix + body.replace(b"\n", b"\n" + tail.prefix) + b"\n")
 
     def _clean(self, task: TaskId, line: bytes) -> bytes:
-        marker = markers.parse(line) if line.startswith(_MARKER) else None
+        try:
+            marker = markers.parse(line) if line.startswith(_MARKER) else None
+        except RecursionError:  # `@launch [[[[…` is no marker, and must not end the console
+            marker = None
         if marker is not None:
             self._on_marker(task, marker)
             return b""
@@ -182,9 +189,11 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 def _last_states(partial: bytes) -> bytes:
-    """Return an unended line without the states that were rewritten since."""
-    cut = partial.rstrip(b"\r").rfind(b"\r") if b"\r" in partial else -1
-    return partial[cut + 1 :]
+    """Return an unended line without the states that were rewritten since.
+
+    The `\r` before the last state stays: it tells a progress bar from a line being written.
+    """
+    return partial[max(partial.rstrip(b"\r").rfind(b"\r"), 0) :]
 
 
 def _prefixes(tasks: Sequence[TaskId], *, colour: bool) -> dict[TaskId, bytes]:

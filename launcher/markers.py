@@ -33,6 +33,6 @@ def parse(line: str | bytes) -> dict[str, object] | None:
         return None
     try:
         fields = json.loads(line[len(PREFIX) :])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, dict) and isinstance(fields.get("kind"), str) else None

@@ -6,38 +6,18 @@ hosts before. `--dry-run` prints the very value that a run executes.
 
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heapreplace
+from itertools import islice
 from typing import NamedTuple
 
 from launcher import strategy as rules
 from launcher.address import Address
 from launcher.cluster import Backend, ClusterSpec, Host, Task, Timeouts
-from launcher.container import Container, Mount, masked
+from launcher.container import Container, masked
 from launcher.errors import InputError, Problem
+from launcher.layout import Job, Layout
 from launcher.strategy import Role, Strategy
 from launcher.task import CHIEF, TaskId, TaskType
 from launcher.tf_config import Cluster, TfConfig
-
-CONTAINER_WORK_DIR = "/data"  # the platform's code folder; data and output lie below it
-CONTAINER_OUTPUT_DIR = "/data/output"
-
-
-class Job(NamedTuple):
-    """What every task runs.
-
-    script: absolute path of the Python script on this machine, or None for a plain command.
-    args: the user's own arguments; the whole command when there is no script.
-    cwd: the folder on this machine in which the user gave the command; processes start there.
-    platform_args: whether the script gets --work_dir, --data_dir, --output_dir, --num_gpus and
-        --log_dir before `args`.
-    data_dir: where its data lies when the cluster names none.
-    """
-
-    name: str
-    script: str | None
-    args: tuple[str, ...]
-    cwd: str
-    platform_args: bool = False
-    data_dir: str = ""
 
 
 class HostFacts(NamedTuple):
@@ -73,9 +53,18 @@ class Plan(NamedTuple):
         return TfConfig.for_task(self.cluster, task, self.strategy) if self.cluster else None
 
     def env(self, container: Container) -> Mapping[str, str]:
-        """Return a task's whole environment on top of the host's, TF_CONFIG included."""
+        """Return a task's whole environment on top of the host's, TF_CONFIG included.
+
+        A task without GPUs sees none. One in a container sees just those that the container was
+        given, under numbers of their own.
+        """
+        env = dict(container.env)
+        if self.backend is Backend.PROCESS or not container.gpus:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(container.gpus)
         config = self.tf_config(container.task)
-        return {**container.env, "TF_CONFIG": config.to_json()} if config else container.env
+        if config:
+            env["TF_CONFIG"] = config.to_json()
+        return env
 
     def role(self, task: TaskId) -> Role:
         """Return the role that a task plays."""
@@ -138,16 +127,13 @@ def plan(
     hosts = _place(spec, facts)
     gpus = _device_ids(spec, hosts, facts)
     addresses = tuple(_addresses(spec, hosts, facts))
-    cluster: dict[TaskType, tuple[str, ...]] = {}
-    for task_type in TaskType:
-        of_type = [
-            str(a) for t, a in zip(spec.tasks, addresses, strict=True) if t.id.type is task_type
-        ]
-        if of_type:
-            cluster[task_type] = tuple(of_type)
-    layout = _Layout.of(spec, job, run_id, run_dir, python)
+    cluster: dict[TaskType, list[str]] = {}
+    for task, address in zip(spec.tasks, addresses, strict=True):
+        cluster.setdefault(task.id.type, []).append(str(address))
+    layout = Layout.of(spec, job, run_id, run_dir, python)
+    env = layout.env(spec, run_id)
     containers = tuple(
-        layout.container(task, host, address, ids)
+        _container(task, host, address, ids, layout=layout, env=env, job=job, image=spec.image)
         for task, host, address, ids in zip(spec.tasks, hosts, addresses, gpus, strict=True)
     )
     return Plan(
@@ -155,7 +141,7 @@ def plan(
         job=job,
         backend=spec.backend,
         strategy=spec.strategy,
-        cluster=cluster,
+        cluster={task_type: tuple(of_type) for task_type, of_type in cluster.items()},
         tasks=containers,
         timeouts=spec.timeouts,
         run_dir=run_dir,
@@ -172,14 +158,60 @@ def plan_single(
     spec = ClusterSpec(
         Backend.PROCESS, Strategy.MULTI_WORKER_MIRRORED, {host: Host("127.0.0.1")}, (task,)
     )
-    layout = _Layout.of(spec, job, run_id, run_dir, python)
-    env = {key: value for key, value in layout.env.items() if key != "LAUNCH_STRATEGY"}
-    layout = layout._replace(env=env)
-    container = layout.container(task, host, Address("127.0.0.1", 0), tuple(gpus[:1]))
+    layout = Layout.of(spec, job, run_id, run_dir, python)
+    env = {k: v for k, v in layout.env(spec, run_id).items() if k != "LAUNCH_STRATEGY"}
+    container = _container(
+        task,
+        host,
+        Address("127.0.0.1", 0),
+        tuple(gpus[:1]),
+        layout=layout,
+        env=env,
+        job=job,
+        image=None,
+    )
     return Plan(
-        run_id, job, spec.backend, spec.strategy, {}, (container,), spec.timeouts, run_dir,
-        layout.checkpoint_dir,
-    )  # fmt: skip
+        run_id=run_id,
+        job=job,
+        backend=spec.backend,
+        strategy=spec.strategy,
+        cluster={},
+        tasks=(container,),
+        timeouts=spec.timeouts,
+        run_dir=run_dir,
+        checkpoint_dir=layout.checkpoint_dir,
+    )
+
+
+def _container(
+    task: Task,
+    host: str,
+    address: Address,
+    gpus: tuple[str, ...],
+    *,
+    layout: Layout,
+    env: Mapping[str, str],
+    job: Job,
+    image: str | None,
+) -> Container:
+    """Return one task, placed."""
+    output_dir = layout.output_dir(task.id.slug)
+    platform = layout.platform_args(output_dir, len(gpus)) if job.platform_args else ()
+    argv = (*layout.command, *platform, *task.args, *job.args)
+    if not job.script:  # what was given is the whole command: its program stays the first word
+        argv = (*job.args, *task.args)
+    return Container(
+        task=task.id,
+        host=host,
+        address=address,
+        gpus=gpus,
+        argv=argv,
+        env={**env, **task.env} if task.env else env,
+        work_dir=layout.work_dir,
+        output_dir=output_dir,
+        image=image,
+        mounts=layout.mounts,
+    )
 
 
 def _gpu_ids(spec: ClusterSpec, name: str, facts: Mapping[str, HostFacts]) -> tuple[str, ...]:
@@ -224,7 +256,7 @@ def _device_ids(
     given = []
     problems = []
     for task, host in zip(spec.tasks, hosts, strict=True):
-        own = tuple(device for device, _ in zip(ids[host], range(task.gpus), strict=False))
+        own = tuple(islice(ids[host], task.gpus))
         if len(own) < task.gpus:
             problems.append(
                 Problem(
@@ -241,10 +273,15 @@ def _device_ids(
 def _addresses(
     spec: ClusterSpec, hosts: Sequence[str], facts: Mapping[str, HostFacts]
 ) -> Iterator[Address]:
-    fixed: dict[str, set[int]] = {name: set() for name in spec.hosts}
+    fixed: dict[str, dict[int, TaskId]] = {name: {} for name in spec.hosts}
     for task, host in zip(spec.tasks, hosts, strict=True):
-        if task.port is not None:
-            fixed[host].add(task.port)
+        if task.port is None:
+            continue
+        first = fixed[host].setdefault(task.port, task.id)
+        if first != task.id:
+            where = spec.source.where(f"tasks.{task.id.type.value}.port")
+            what = f"{task.id} would have port {task.port} on {host}, the port of {first}"
+            raise InputError(Problem(where, what))
     ports = {
         name: iter([p for p in facts.get(name, HostFacts()).free_ports if p not in fixed[name]])
         for name in spec.hosts
@@ -254,84 +291,3 @@ def _addresses(
         if port is None:
             raise InputError(f"{host} has no free port left for {task.id}")
         yield Address(spec.hosts[host].address, port)
-
-
-class _Layout(NamedTuple):
-    """Where things lie for the tasks of one run, and what all of them share."""
-
-    spec: ClusterSpec
-    job: Job
-    command: tuple[str, ...]
-    env: Mapping[str, str]
-    work_dir: str
-    script_dir: str
-    data_dir: str
-    output_root: str  # each task's own folder lies below it; "" where every task has its own disk
-    checkpoint_dir: str
-    mounts: tuple[Mount, ...]
-
-    @classmethod
-    def of(cls, spec: ClusterSpec, job: Job, run_id: str, run_dir: str, python: str) -> "_Layout":
-        in_container = spec.backend is Backend.DOCKER
-        folder, _, file = (job.script or "").rpartition("/")
-        script = f"{CONTAINER_WORK_DIR}/{file}" if in_container else job.script
-        interpreter = spec.python or ("python" if in_container else python)
-        data_dir, mounts = job.data_dir, tuple(Mount(*volume) for volume in spec.volumes)
-        if spec.data:
-            data_dir = spec.data.at if in_container else spec.data.path
-            mounts = (Mount(*spec.data), *mounts)
-        elif in_container:
-            data_dir = f"{CONTAINER_WORK_DIR}/data"
-        own_root = CONTAINER_OUTPUT_DIR if in_container else run_dir
-        root = f"{spec.checkpoints}/{run_id}" if spec.checkpoints else own_root
-        env = {
-            "PYTHONUNBUFFERED": "1",
-            **spec.env,
-            "LAUNCH_RUN": run_id,
-            "LAUNCH_STRATEGY": spec.strategy.value,
-            "LAUNCH_MARKERS": "1",
-            "LAUNCH_SUPERVISED": "1",
-            "LAUNCH_CHECKPOINT_DIR": f"{root}/checkpoints",
-        }
-        return cls(
-            spec,
-            job,
-            (interpreter, script) if script else (),
-            env,
-            CONTAINER_WORK_DIR if in_container else job.cwd,
-            CONTAINER_WORK_DIR if in_container else folder,
-            data_dir,
-            "" if in_container else f"{run_dir}/output",
-            env["LAUNCH_CHECKPOINT_DIR"],
-            mounts if in_container else (),
-        )
-
-    def container(
-        self, task: Task, host: str, address: Address, gpus: tuple[str, ...]
-    ) -> Container:
-        """Return one task, placed."""
-        output_dir = CONTAINER_OUTPUT_DIR
-        if self.output_root:
-            output_dir = f"{self.output_root}/{task.id.slug}"
-        argv = self.command
-        if self.job.platform_args:
-            argv += (
-                f"--work_dir={self.script_dir}",
-                f"--data_dir={self.data_dir}",
-                f"--output_dir={output_dir}",
-                f"--num_gpus={len(gpus)}",
-                f"--log_dir={output_dir}/logs",
-            )
-        env = {**self.env, **task.env, "CUDA_VISIBLE_DEVICES": ",".join(gpus)}
-        return Container(
-            task.id,
-            host,
-            address,
-            gpus,
-            (*argv, *task.args, *self.job.args),
-            env,
-            self.work_dir,
-            output_dir,
-            self.spec.image,
-            self.mounts,
-        )

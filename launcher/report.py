@@ -1,8 +1,10 @@
 """How a run ended, for people and for programs: who failed first, and where everything is."""
 
+import math
+
 from launcher import strategy as rules
 from launcher.lifecycle import Attempt, Outcome, TaskState
-from launcher.logs import last_lines
+from launcher.logs import last_lines, printable
 from launcher.supervisor import Result, describe_exit
 from launcher.table import table
 from launcher.task import TaskId
@@ -20,7 +22,7 @@ def to_dict(result: Result) -> dict[str, object]:
         "duration_s": round(result.ended_at - result.began_at, 3),
         "first_failure": str(failed) if failed else None,
         "last_lines": list(_last_lines(result, failed)) if failed else [],
-        "metrics": result.observed.metrics,
+        "metrics": _finite(result.observed.metrics),
         "step": result.observed.step,
         "model": result.observed.model,
         "logs": f"{plan.run_dir}/logs",
@@ -51,9 +53,9 @@ def to_text(result: Result) -> str:
     lines += _blame(result)
     lines.append("")
     if observed.metrics:
-        lines.append(f"result  {_metrics(observed.metrics)}")
+        lines.append(f"result  {_plain(_metrics(observed.metrics))}")
     if observed.model:
-        lines.append(f"model   {observed.model}")
+        lines.append(f"model   {_plain(observed.model)}")
     lines.append(f"logs    {plan.run_dir}/logs")
     return "\n".join(lines)
 
@@ -102,6 +104,20 @@ def _blame(result: Result) -> list[str]:
     if run.outcome is Outcome.TIMED_OUT:
         lines += ["", f"timeouts.run_s ({run.timeouts.run_s:g} s) was over"]
     return lines
+
+
+def _finite(value: object) -> object:
+    """Return a marker's value as JSON has it, where a loss that is NaN has to be a text."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _plain(text: str) -> str:
+    """Return what a task said of itself without what would act on a terminal."""
+    return printable(text.replace("\n", " ").encode("utf-8", "replace")).decode()
 
 
 def _metrics(metrics: dict[str, object]) -> str:

@@ -35,6 +35,9 @@ from launcher.plan import Plan
 from launcher.runs import RunDirectory
 from launcher.task import TaskId
 
+# A signal that comes in the moment before a wait begins does not end it, so none is long.
+_LONGEST_WAIT_S = 0.2
+_CLOSE_S = 0.1
 _STOP_SIGNALS = {
     signal.SIGINT: Outcome.INTERRUPTED,
     signal.SIGTERM: Outcome.TERMINATED,
@@ -90,31 +93,61 @@ class Supervisor:
         self._observed = observed
         self._events: SimpleQueue[Event] = SimpleQueue()
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let SIGINT, SIGTERM and SIGHUP end the run instead of the launcher.
+
+        Enter it in the main thread, around `run` and all that must not be lost to a second ^C.
+        """
+        with _signals_into(self._events):
+            yield
+
     def run(self) -> Result:
         """Start every task, and return when none lives any more.
 
-        While it runs, SIGINT, SIGTERM and SIGHUP end the run instead of the launcher. Call it
-        from the main thread.
+        Whatever is raised here, no task is left behind.
         """
-        with _signals_into(self._events):
-            began_at = time.monotonic()
-            tasks = tuple(self._containers)
-            run, commands = lifecycle.begin(
-                tasks, self._plan.strategy, self._plan.timeouts, began_at
-            )
+        began_at = time.monotonic()
+        try:
+            run = self._run_to_end(began_at)
+        except BaseException:
+            for task in self._containers:
+                self._backend.stop(task, kill=True)
+            raise
+        ended_at = time.monotonic()
+        self._show_rest()
+        return Result(self._plan, run, self._observed, began_at, ended_at)
+
+    def _run_to_end(self, began_at: float) -> Run:
+        tasks, timeouts = tuple(self._containers), self._plan.timeouts
+        run, commands = lifecycle.begin(tasks, self._plan.strategy, timeouts, began_at)
+        self._perform(commands)
+        while run.phase is not Phase.FINISHED:
+            event = self._next(run)
+            after, commands = lifecycle.step(run, event)
+            self._record(event, run, after)
+            run = after
             self._perform(commands)
-            while run.phase is not Phase.FINISHED:
-                event = self._next(run)
-                after, commands = lifecycle.step(run, event)
-                self._record(event, run, after)
-                run = after
-                self._perform(commands)
-        self._console.close()
-        return Result(self._plan, run, self._observed, began_at, time.monotonic())
+        return run
+
+    def _show_rest(self) -> None:
+        """Wait until the console has shown everything, or the user has had enough.
+
+        A reader that holds our output without reading it would keep us for ever.
+        """
+        while not self._console.close(_CLOSE_S):
+            try:
+                event = self._events.get_nowait()
+            except Empty:
+                continue
+            if isinstance(event, StopAsked):
+                return
 
     def _next(self, run: Run) -> Event:
-        """Return the next event, a Tick when something is due before one comes."""
-        wait_s = None if run.wake_at is None else max(0.0, run.wake_at - time.monotonic())
+        """Return the next event, a Tick when none comes for a while or something is due."""
+        wait_s = _LONGEST_WAIT_S
+        if run.wake_at is not None:
+            wait_s = min(wait_s, max(0.0, run.wake_at - time.monotonic()))
         try:
             return self._events.get(timeout=wait_s)
         except Empty:
@@ -139,7 +172,10 @@ class Supervisor:
             return
         self._events.put(Started(time.monotonic(), task, attempt))
         self._backend.watch(task, attempt, self._events.put)
-        self._console.follow(task, path)
+        try:
+            self._console.follow(task, path)
+        except OSError as error:
+            self._console.say(f"launch: {path} cannot be shown: {error.strerror}")
 
     def _record(self, event: Event, before: Run, after: Run) -> None:
         """Write an event down, and say on the console what a watching person should know."""

@@ -232,7 +232,7 @@ class _Reader:
         by_index: dict[int, object] = {}
         for key, address in value.items():
             text = str(key)
-            if not (text.isascii() and text.isdigit()):
+            if not _is_index(text):
                 self.problem(f"{path}.{key}", "expected a task index (0, 1, …) as the key")
             elif int(text) in by_index:
                 self.problem(f"{path}.{key}", f"the index {int(text)} stands twice")
@@ -317,7 +317,7 @@ class _Reader:
         return TaskType(value)
 
     def _index(self, value: object) -> int | None:
-        if isinstance(value, str) and value.isascii() and value.isdigit():
+        if isinstance(value, str) and _is_index(value):
             self.change(f'task.index "{value}" is now a number', "every reader agrees on a number")
             return int(value)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -360,6 +360,10 @@ class _Reader:
         if task and rules.role(strategy, task.type) is Role.NOT_NEEDED:
             self.note(f"{task} is not needed", "multi_worker_mirrored has no parameter servers")
         return visible
+
+
+def _is_index(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10  # int() refuses thousands of digits
 
 
 def _kind(value: object) -> str:

@@ -4,7 +4,7 @@ import os.path
 from collections.abc import Sequence
 
 from launcher.errors import InputError, Problem, nearest
-from launcher.plan import Job
+from launcher.layout import Job
 
 _PACKAGE = os.path.dirname(__file__)
 _INSTALLED = (f"{_PACKAGE}/installed_trainers", f"{_PACKAGE}/../trainers")  # wheel, checkout

@@ -1,11 +1,10 @@
 """Tasks as plain processes on this machine.
 
-Each attempt is the leader of a session and process group of its own, so that the terminal's ^C
-does not reach it and all that it started can be ended together. It writes straight to its log
+Each attempt is the leader of a session of its own, so that the terminal's ^C does not reach it
+and all that it started can be ended together. It writes straight to its log
 file: what it prints does not depend on the launcher being alive.
 """
 
-import contextlib
 import os
 import shutil
 import signal
@@ -15,12 +14,16 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from launcher.backends import session
 from launcher.container import Container
 from launcher.errors import HostError, InputError, Problem
 from launcher.facts import port_is_free
 from launcher.lifecycle import Exited
 from launcher.plan import Plan
 from launcher.task import TaskId
+
+_POLL_S = 0.02
+_KILLED_S = 1.0  # how long the killed may take to be gone; one stuck in the kernel may stay
 
 
 def check(plan: Plan, fixed_ports: Mapping[TaskId, int]) -> None:
@@ -30,12 +33,24 @@ def check(plan: Plan, fixed_ports: Mapping[TaskId, int]) -> None:
         InputError: a program that is not there.
         HostError: a port of the file that is taken.
     """
-    missing = sorted({c.argv[0] for c in plan.tasks if shutil.which(c.argv[0]) is None})
-    if missing:
-        raise InputError(Problem(program, "no such program here") for program in missing)
+    problems = {c.argv[0]: problem for c in plan.tasks if (problem := _program_problem(c))}
+    if problems:
+        raise InputError(Problem(program or "''", what) for program, what in problems.items())
     taken = [f"{t} wants {p}" for t, p in fixed_ports.items() if not port_is_free(p)]
     if taken:
         raise HostError(f"ports that are taken on this machine: {', '.join(taken)}")
+
+
+def _program_problem(container: Container) -> str:
+    """Return why a task's program cannot be run, or nothing."""
+    program = container.argv[0]
+    if shutil.which(program, path=container.env.get("PATH")) is not None:
+        return ""
+    if "/" in program and os.path.isdir(program):
+        return "a folder; expected a program"
+    if "/" in program and os.path.exists(program):
+        return "not executable; expected a program (chmod +x makes a script one)"
+    return "no such program here"
 
 
 class ProcessBackend:
@@ -46,6 +61,9 @@ class ProcessBackend:
         self._environ = {key: v for key, v in environ.items() if key != "TF_CONFIG"}
         self._lock = threading.Lock()
         self._processes: dict[TaskId, subprocess.Popen[bytes]] = {}  # those not reaped yet
+        self._asked: set[TaskId] = set()  # those of them that were asked to end
+        # Where it is ignored (some daemons leave it so) no exit code would ever reach us.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def start(self, container: Container, attempt: int, log_path: str) -> None:
         """Start an attempt as a process. Raises HostError when it cannot be."""
@@ -74,24 +92,36 @@ class ProcessBackend:
         wait.start()
 
     def stop(self, task: TaskId, *, kill: bool) -> None:
-        """Signal the whole process group of a task that lives."""
+        """Signal all that a task that lives has started."""
         with self._lock:
             process = self._processes.get(task)
             if process is not None:
-                _signal_group(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
+                self._asked.add(task)
+                session.send(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
 
     def _wait(self, task: TaskId, attempt: int, on_exit: Callable[[Exited], None]) -> None:
         process = self._processes[task]
-        # The leader is left unreaped until its group is gone: its pid, the group's id, cannot be
-        # given to another process before.
+        # The leader is left unreaped until its session is empty: its pid, the session's id,
+        # cannot be given to another process before.
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        self._end_rest(task, process.pid)
         at = time.monotonic()
         with self._lock:
-            _signal_group(process.pid, signal.SIGKILL)
             del self._processes[task]
-        on_exit(Exited(at, task, attempt, process.wait()))
+            self._asked.discard(task)
+            code = process.wait()
+        on_exit(Exited(at, task, attempt, code))
 
+    def _end_rest(self, task: TaskId, pid: int) -> None:
+        """Return when nothing is left of an attempt whose leader has ended.
 
-def _signal_group(pid: int, signum: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signum)
+        What a leader that ended by itself left behind is killed. Where the task was asked to
+        end, the rest keeps its grace: a shell dies of SIGTERM at once, while the trainer that it
+        runs still saves its checkpoint.
+        """
+        while task in self._asked and session.groups(pid):
+            time.sleep(_POLL_S)
+        give_up_at = time.monotonic() + _KILLED_S
+        while session.groups(pid) and time.monotonic() < give_up_at:
+            session.send(pid, signal.SIGKILL)
+            time.sleep(_POLL_S / 10)

@@ -4,7 +4,9 @@ This module finds out which command is meant, and imports no more than that comm
 `launch --help` stays near the bare interpreter's start.
 """
 
+import _signal  # type: ignore[import-not-found]  # the C layer suffices, `signal` costs more
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -24,36 +26,68 @@ def entry() -> None:
     of a short command; nothing here relies on it.
     """
     gc.disable()  # a command's few objects are gone with it; a run turns it on again
+    # Until a run listens for it, ^C ends us as it ends any program. As an exception it would show
+    # a traceback, and is lost where it meets a callback of the interpreter's own.
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    _complete_streams()
     code = main()
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:  # `launch … | head`: what was wanted has been read
         pass
+    except OSError as error:
+        os.write(2, f"launch: {error.strerror}\n".encode())
+        code = code or 3
     os._exit(code)
+
+
+def _complete_streams() -> None:
+    """Give the program all three standard streams, which can show any text.
+
+    One that was closed (`>&-`) is none to Python, and the next file opened would get its number.
+    """
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` and return its exit code; never raises for bad input."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        from launcher.cli.help import HELP
+    try:
+        return _answer(words)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    except OSError as error:  # this machine's: standard output on a full disk, say
+        print(f"launch: {error.strerror or error}", file=sys.stderr)
+        return 3
+    except SystemExit as end:  # argparse, having said what is wrong
+        return end.code if isinstance(end.code, int) else 2
 
-        print(HELP, end="", file=sys.stdout if words else sys.stderr)
-        return 0 if words else 2
+
+def _answer(words: list[str]) -> int:
+    """Return the exit code of a command line; what needs no more than a text costs no more."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        return _help(asked=bool(words))
     if words[0] == "--version":
         from launcher import __version__
 
         print(f"launch {__version__}")
         return 0
-    try:
-        return _guarded(words)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        return 0
-    except SystemExit as end:  # argparse, having said what is wrong
-        return end.code if isinstance(end.code, int) else 2
+    return _guarded(words)
+
+
+def _help(*, asked: bool) -> int:
+    from launcher.cli.help import HELP
+
+    print(HELP, end="", file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
 
 
 def _guarded(words: list[str]) -> int:
@@ -83,6 +117,8 @@ def _command(words: list[str]) -> int:
     from launcher.cli.arguments import parse
 
     asked = parse(words)
+    if "help" in asked.options:
+        return _help(asked=True)
     first = "" if asked.separated or not asked.rest else asked.rest[0]
     if first in RESERVED:
         what = "a command that this version does not have; for a trainer write"

@@ -48,17 +48,18 @@ def parse(words: Sequence[str]) -> Words:
     """Return the parts of a command line. Raises InputError for what is no option of a run."""
     names = [f"{option.name}=" if option.value else option.name for option in RUN_OPTIONS]
     try:
-        found, rest = getopt.getopt(list(words), "", names)
+        found, rest = getopt.getopt(list(words), "h", [*names, "help"])
     except getopt.GetoptError as error:
         known = [option.name for option in RUN_OPTIONS]
         raise InputError(f"{error.msg}{nearest(error.opt, known)} (see launch --help)") from None
-    options = {name.removeprefix("--"): value for name, value in found}
+    options = {"help" if name == "-h" else name[2:]: value for name, value in found}
     for option in RUN_OPTIONS:
         given = options.get(option.name)
         if given is not None and option.choices and given not in option.choices:
             among = ", ".join(option.choices)
             raise InputError(f"--{option.name}: expected one of {among}, got {given!r}")
-    return Words(options, rest, words[len(words) - len(rest) - 1 :][:1] == ["--"])
+    taken = words[: len(words) - len(rest)]
+    return Words(options, rest, taken[-1:] == ["--"])
 
 
 def parser(command: str) -> "ArgumentParser":

@@ -5,10 +5,11 @@ managed platform, in a batch job.
 """
 
 import os
+import signal
 import sys
 
 from launcher.cli.arguments import parser
-from launcher.errors import HostError, InputError, Problem
+from launcher.errors import InputError, Problem
 from launcher.strategy import Role, Strategy
 from launcher.tf_config import TfConfig
 
@@ -29,10 +30,15 @@ def main(words: list[str]) -> int:
         environ["TF_CONFIG"] = config.to_json()
         environ["LAUNCH_STRATEGY"] = config.strategy.value
     sys.stderr.flush()
+    # Python ignores these, and what is ignored stays so in the command: `yes | head` in a shell
+    # script would complain.
+    for signum in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(signum, signal.SIG_DFL)
     try:
         os.execvpe(command[0], command, environ)  # noqa: S606 - becoming it is the purpose
-    except OSError as error:
-        raise HostError(f"{command[0]} cannot be run: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: an empty name
+        why = error.strerror if isinstance(error, OSError) else error
+        raise InputError(Problem(command[0] or "''", f"cannot be run: {why}")) from None
 
 
 def _strategy(given: str | None) -> Strategy:

@@ -1,14 +1,16 @@
 """A plan performed: the run directory made, the tasks supervised, the report shown."""
 
+import contextlib
 import gc
 import os
 import sys
 from collections.abc import Mapping
+from typing import TextIO
 
 from launcher import report
 from launcher.backends import process
 from launcher.cluster import Backend
-from launcher.errors import InputError
+from launcher.errors import HostError, InputError
 from launcher.lifecycle import Outcome
 from launcher.logs import Console
 from launcher.plan import Plan
@@ -38,29 +40,50 @@ def perform(plan: Plan, fixed_ports: Mapping[TaskId, int], *, as_json: bool) -> 
     process.check(plan, fixed_ports)
     directory = RunDirectory(plan.run_dir)
     directory.write("plan.json", plan.to_dict())
-    result = _supervise(plan, directory, sys.stderr.fileno() if as_json else sys.stdout.fileno())
-    summary = report.to_dict(result)
-    directory.write("report.json", summary)
-    directory.close()
-    if as_json:
-        import json
-
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
-    else:
-        print(report.to_text(result))
+    supervisor = _supervisor(plan, directory, sys.stderr if as_json else sys.stdout)
+    with supervisor.listening():
+        result = supervisor.run()
+        _keep(directory, report.to_dict(result))
+    # Nobody may read any more (`launch … | head`, a closed terminal): the run's end stays its own.
+    with contextlib.suppress(OSError):
+        _show(result, as_json=as_json)
+        sys.stdout.flush()
     return EXIT_CODES[result.run.outcome] if result.run.outcome else 1
 
 
-def _supervise(plan: Plan, directory: RunDirectory, fd: int) -> Result:
+def _keep(directory: RunDirectory, summary: Mapping[str, object]) -> None:
+    """Write the report into the run directory, or say why it cannot be."""
+    directory.close()
+    try:
+        directory.write("report.json", summary)
+    except HostError as error:
+        print(f"launch: {error}", file=sys.stderr)
+    if directory.problem:
+        print(f"launch: {directory.problem}", file=sys.stderr)
+
+
+def _show(result: Result, *, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps(report.to_dict(result), indent=2, ensure_ascii=False))
+    else:
+        print(report.to_text(result))
+
+
+def _supervisor(plan: Plan, directory: RunDirectory, stream: TextIO) -> Supervisor:
     observed = Observed()
     tasks = [container.task for container in plan.tasks]
-    colour = os.isatty(fd) and not os.environ.get("NO_COLOR")
+    colour = stream.isatty() and not os.environ.get("NO_COLOR")
     console = Console(
-        fd, tasks, colour=colour, on_marker=lambda _task, fields: observed.note(fields)
+        stream.fileno(),
+        tasks,
+        colour=colour,
+        on_marker=lambda _task, fields: observed.note(fields),
     )
     strategy = f", {plan.strategy.value}" if plan.cluster else ""
     console.say(f"{plan.run_id}: {', '.join(map(str, tasks))}{strategy}")
     for note in plan.notes:
         console.say(f"note: {note}")
     backend = process.ProcessBackend(plan, os.environ)
-    return Supervisor(plan, backend, directory, console, observed).run()
+    return Supervisor(plan, backend, directory, console, observed)

@@ -9,7 +9,8 @@ from launcher import config, facts, trainer
 from launcher.cli.arguments import Words
 from launcher.cluster import Backend, ClusterSpec
 from launcher.errors import InputError, Problem
-from launcher.plan import HostFacts, Job, Plan, plan, plan_single
+from launcher.layout import Job
+from launcher.plan import HostFacts, Plan, plan, plan_single
 from launcher.strategy import Strategy
 from launcher.task import TaskId
 
@@ -59,7 +60,10 @@ def _request(asked: Words) -> Request:
 
 
 def _job(asked: Words) -> Job:
-    cwd = os.getcwd()
+    try:
+        cwd = os.getcwd()
+    except OSError as error:
+        raise InputError(f"the current folder cannot be used: {error.strerror}") from None
     if asked.separated:
         return trainer.command(asked.rest, cwd)
     if not asked.rest and "single" not in asked.options:

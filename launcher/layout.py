@@ -1,0 +1,108 @@
+"""What the tasks of a run execute, and where things lie for them: as processes, in containers."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from launcher.cluster import Backend, ClusterSpec
+from launcher.container import Mount
+
+CONTAINER_WORK_DIR = "/data"  # the platform's code folder; data and output lie below it
+
+
+class Job(NamedTuple):
+    """What every task runs.
+
+    script: absolute path of the Python script on this machine, or None for a plain command.
+    args: the user's own arguments; the whole command when there is no script.
+    cwd: the folder on this machine in which the user gave the command; processes start there.
+    platform_args: whether the script gets --work_dir, --data_dir, --output_dir, --num_gpus and
+        --log_dir before `args`.
+    data_dir: where its data lies when the cluster names none.
+    """
+
+    name: str
+    script: str | None
+    args: tuple[str, ...]
+    cwd: str
+    platform_args: bool = False
+    data_dir: str = ""
+
+
+class Layout(NamedTuple):
+    """Where things lie for the tasks of one run, every path as the tasks see it.
+
+    command: what comes before the arguments: the interpreter and the script, or nothing.
+    output_root: each task's own folder lies below it; None where every task has its own disk.
+    """
+
+    command: tuple[str, ...]
+    work_dir: str
+    script_dir: str
+    data_dir: str
+    output_root: str | None
+    checkpoint_dir: str
+    mounts: tuple[Mount, ...] = ()
+
+    @classmethod
+    def of(cls, spec: ClusterSpec, job: Job, run_id: str, run_dir: str, python: str) -> "Layout":
+        """Return the layout of a run; `python` runs scripts here where the spec names none."""
+        if spec.backend is Backend.DOCKER:
+            layout = cls._in_containers(spec, job)
+        else:
+            layout = cls._here(spec, job, run_dir, python)
+        if spec.checkpoints is None:
+            return layout
+        return layout._replace(checkpoint_dir=f"{spec.checkpoints}/{run_id}")
+
+    @classmethod
+    def _here(cls, spec: ClusterSpec, job: Job, run_dir: str, python: str) -> "Layout":
+        return cls(
+            command=(spec.python or python, job.script) if job.script else (),
+            work_dir=job.cwd,
+            script_dir=(job.script or "").rpartition("/")[0],
+            data_dir=spec.data.path if spec.data else job.data_dir,
+            output_root=f"{run_dir}/output",
+            checkpoint_dir=f"{run_dir}/checkpoints",
+        )
+
+    @classmethod
+    def _in_containers(cls, spec: ClusterSpec, job: Job) -> "Layout":
+        script = (job.script or "").rpartition("/")[2]
+        data = (Mount(*spec.data),) if spec.data else ()
+        return cls(
+            command=(spec.python or "python", f"{CONTAINER_WORK_DIR}/{script}") if script else (),
+            work_dir=CONTAINER_WORK_DIR,
+            script_dir=CONTAINER_WORK_DIR,
+            data_dir=spec.data.at if spec.data else f"{CONTAINER_WORK_DIR}/data",
+            output_root=None,
+            checkpoint_dir=f"{CONTAINER_WORK_DIR}/output/checkpoints",
+            mounts=(*data, *(Mount(*volume) for volume in spec.volumes)),
+        )
+
+    def output_dir(self, task: str) -> str:
+        """Return where a task, given by its name in paths, writes its results."""
+        if self.output_root is None:
+            return f"{CONTAINER_WORK_DIR}/output"
+        return f"{self.output_root}/{task}"
+
+    def platform_args(self, output_dir: str, gpus: int) -> tuple[str, ...]:
+        """Return the arguments that a managed platform gives a trainer too."""
+        return (
+            f"--work_dir={self.script_dir}",
+            f"--data_dir={self.data_dir}",
+            f"--output_dir={output_dir}",
+            f"--num_gpus={gpus}",
+            f"--log_dir={output_dir}/logs",
+        )
+
+    def env(self, spec: ClusterSpec, run_id: str) -> Mapping[str, str]:
+        """Return the environment that all tasks share."""
+        return {
+            "PYTHONUNBUFFERED": "1",
+            **spec.env,
+            "LAUNCH_RUN": run_id,
+            "LAUNCH_STRATEGY": spec.strategy.value,
+            "LAUNCH_MARKERS": "1",
+            "LAUNCH_SUPERVISED": "1",
+            "LAUNCH_CHECKPOINT_DIR": self.checkpoint_dir,
+        }
