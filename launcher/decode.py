@@ -5,62 +5,27 @@ accepted, here and in the JSON Schema. Libraries that do this cost five interpre
 import (docs/decisions/0002-own-decoder.md); PyYAML does all the parsing.
 """
 
-import types
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from functools import cache
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 import yaml
 
 from launcher.cluster import Form, Range, Source
 from launcher.errors import Problem, nearest
+from launcher.hints import (
+    UNIONS,
+    Hint,
+    describe,
+    is_struct,
+    issubclass_safe,
+    origin_of,
+    struct_keys,
+)
 from launcher.names import is_name
+from launcher.nodes import MERGE, Mismatch, construct, kind_of, line_of, show, text_of
 
 T = TypeVar("T")
-Hint = Any  # a type hint: `type` does not cover unions and Annotated
-_origin: Callable[[Hint], Hint] = get_origin
-_UNIONS = (Union, types.UnionType)
-_MERGE = "tag:yaml.org,2002:merge"
-_SCALAR_TAGS = {
-    "tag:yaml.org,2002:int": int,
-    "tag:yaml.org,2002:float": float,
-    "tag:yaml.org,2002:bool": bool,
-    "tag:yaml.org,2002:null": type(None),
-    "tag:yaml.org,2002:str": str,
-    "tag:yaml.org,2002:timestamp": str,
-    "tag:yaml.org,2002:value": str,  # a lone `=`
-}
-
-
-class _Mismatch(Exception):
-    """A node is not of the wanted type; the caller says so with all that would have been."""
-
-
-def struct_keys(struct: type) -> Mapping[str, Hint]:
-    """Return the keys that a NamedTuple takes in a file, with their hints."""
-    return _struct_keys(struct)
-
-
-@cache
-def _struct_keys(struct: type) -> Mapping[str, Hint]:
-    return get_type_hints(struct, include_extras=True)
-
-
-def is_struct(hint: Hint) -> bool:
-    """Whether a hint is one of our NamedTuples."""
-    return isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
 
 
 class Decoder:
@@ -80,7 +45,7 @@ class Decoder:
         """Note a problem at `key_path`, on the line of `node` or else of the nearest key path."""
         where = Source(self.path, self.lines).where(key_path)
         if node:
-            where = f"{self.path}:{_line(node)} {key_path}".strip()
+            where = f"{self.path}:{line_of(node)} {key_path}".strip()
         self.wrong.add(key_path)
         self.problems.append(Problem(where, what))
 
@@ -91,15 +56,15 @@ class Decoder:
         """
         try:
             return cast(T, self._value(node, hint, key_path))
-        except _Mismatch:
+        except Mismatch:
             self.problem(key_path, f"expected {describe(hint)}, got {show(node)}", node)
             return cast(T, _filled(hint, {})) if is_struct(hint) else None
 
     def _value(self, node: yaml.Node, hint: Hint, path: str) -> object:
-        origin = _origin(hint)
+        origin = origin_of(hint)
         if hint is Any:
             return self._plain(node, path)
-        if origin in _UNIONS:
+        if origin in UNIONS:
             return self._union(node, get_args(hint), path)
         if origin is Annotated:
             base, *checks = get_args(hint)
@@ -116,18 +81,18 @@ class Decoder:
         self, node: yaml.Node, base: Hint, checks: list[object], path: str
     ) -> object:
         if Form.SCALAR in checks:
-            return _text(node)
+            return text_of(node)
         return self._value(node, base, path)
 
     def _union(self, node: yaml.Node, hints: tuple[Hint, ...], path: str) -> object:
         for hint in hints:
             if _fits(node, hint):
                 return self._value(node, hint, path)
-        raise _Mismatch
+        raise Mismatch
 
     def _sequence(self, node: yaml.Node, hint: Hint, path: str) -> object:
         if not isinstance(node, yaml.SequenceNode):
-            raise _Mismatch
+            raise Mismatch
         items = self._items(node, path)
         return tuple(self.decode(item, hint, item_path) for item_path, item in items)
 
@@ -135,7 +100,7 @@ class Decoder:
         """Yield the items of a sequence with their key paths, noting where each stands."""
         for index, item in enumerate(node.value):
             item_path = f"{path}[{index}]"
-            self.lines[item_path] = _line(item)
+            self.lines[item_path] = line_of(item)
             yield item_path, item
 
     def _plain(self, node: yaml.Node, path: str, levels: int = 2) -> object:
@@ -147,8 +112,8 @@ class Decoder:
             items = self._items(node, path) if levels else ()
             return [self._plain(item, item_path, levels - 1) for item_path, item in items]
         try:
-            return _construct(node)
-        except _Mismatch:
+            return construct(node)
+        except Mismatch:
             return str(node.value)
 
     def pairs(self, node: yaml.MappingNode, path: str) -> Mapping[str, yaml.Node]:
@@ -161,13 +126,13 @@ class Decoder:
                 first = self.lines[key_path]
                 self.problem(key_path, f"this key stands already on line {first}", key_node)
                 continue
-            self.lines[key_path] = _line(key_node)
+            self.lines[key_path] = line_of(key_node)
             found[key] = value
         return found
 
     def _mapping(self, node: yaml.Node, hints: tuple[Hint, Hint], path: str) -> object:
         if not isinstance(node, yaml.MappingNode):
-            raise _Mismatch
+            raise Mismatch
         key_hint, value_hint = hints
         decoded: dict[object, object] = {}
         for text, value in self.pairs(node, path).items():
@@ -184,7 +149,7 @@ class Decoder:
 
     def _struct(self, node: yaml.Node, struct: Hint, path: str) -> object:
         if not isinstance(node, yaml.MappingNode):
-            raise _Mismatch
+            raise Mismatch
         keys = struct_keys(struct)
         values: dict[str, object] = {}
         problems_before = len(self.problems)
@@ -205,12 +170,12 @@ class Decoder:
         self, node: yaml.MappingNode, path: str, within: tuple[yaml.Node, ...] = ()
     ) -> list[tuple[yaml.Node, yaml.Node]]:
         """Return a mapping's entries, those that `<<` brings in last and not over its own."""
-        own = [(k, v) for k, v in node.value if k.tag != _MERGE]
+        own = [(k, v) for k, v in node.value if k.tag != MERGE]
         if len(own) == len(node.value):
             return own
         names = {k.value for k, _ in own if isinstance(k, yaml.ScalarNode)}
         for key, value in node.value:
-            if key.tag != _MERGE:
+            if key.tag != MERGE:
                 continue
             for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 if not isinstance(source, yaml.MappingNode) or source in (node, *within):
@@ -223,10 +188,6 @@ class Decoder:
         return own
 
 
-def _line(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
-
-
 def _filled(struct: Hint, values: Mapping[str, object]) -> object:
     """Return a struct of `values`, with None for each key that it must have and that is missing."""
     missing = {key: None for key in struct._fields if key not in struct._field_defaults}
@@ -237,25 +198,9 @@ def _one_of(known: Any) -> str:
     return f"(expected one of {', '.join(known)})"
 
 
-def issubclass_safe(origin: object, base: type) -> bool:
-    """Whether `origin` is a class below `base`; False for what is no class."""
-    return isinstance(origin, type) and issubclass(origin, base)
-
-
-def _kind(node: yaml.Node) -> type:
-    return _SCALAR_TAGS.get(node.tag, object) if isinstance(node, yaml.ScalarNode) else object
-
-
-def _text(node: yaml.Node) -> str:
-    """Return a scalar as it is written: `007` and `yes` stay what they are."""
-    if _kind(node) in (object, type(None)):
-        raise _Mismatch
-    return str(node.value)
-
-
 def _scalar(node: yaml.Node, hint: Hint) -> object:
-    kind = _kind(node)
-    if _origin(hint) is Literal:
+    kind = kind_of(node)
+    if origin_of(hint) is Literal:
         if kind is str and node.value in get_args(hint):
             return node.value
     elif issubclass_safe(hint, Enum):
@@ -265,17 +210,8 @@ def _scalar(node: yaml.Node, hint: Hint) -> object:
         if kind is type(None):
             return None
     elif kind is hint or (hint is float and kind is int):
-        return hint(_construct(node))
-    raise _Mismatch
-
-
-def _construct(node: yaml.Node) -> object:
-    if _kind(node) in (str, object):
-        return str(node.value)
-    try:
-        return yaml.constructor.SafeConstructor().construct_object(node)
-    except (ValueError, LookupError):  # `!!int x`, `!!int ""`
-        raise _Mismatch from None
+        return hint(construct(node))
+    raise Mismatch
 
 
 def _checked(value: object, checks: list[object]) -> object:
@@ -286,7 +222,7 @@ def _checked(value: object, checks: list[object]) -> object:
         else:
             fits = _FORMS[check](str(value)) if check in _FORMS else True
         if not fits:
-            raise _Mismatch
+            raise Mismatch
     return value
 
 
@@ -298,73 +234,13 @@ _FORMS: Mapping[object, Callable[[str], bool]] = {
 
 def _fits(node: yaml.Node, hint: Hint) -> bool:
     """Whether a node has the outer shape of `hint`, so that its problems are worth telling."""
-    origin = _origin(hint)
+    origin = origin_of(hint)
     if origin is tuple:
         return isinstance(node, yaml.SequenceNode)
     if is_struct(hint) or (origin is not Annotated and issubclass_safe(origin, Mapping)):
         return isinstance(node, yaml.MappingNode)
     try:
         Decoder("")._value(node, hint, "")
-    except _Mismatch:
+    except Mismatch:
         return False
     return True
-
-
-def describe(hint: Hint) -> str:
-    """Return what a hint accepts, in words: `an integer ≥ 0`."""
-    origin = _origin(hint)
-    if origin in _UNIONS:
-        *most, last = [describe(h) for h in get_args(hint) if h is not type(None)]
-        return f"{', '.join(most)} or {last}" if most else last
-    if origin is Annotated:
-        base, *checks = get_args(hint)
-        for check in checks:
-            if isinstance(check, Range):
-                limits = f"from {check.least} to {check.most}"
-                return f"{describe(base)} " + (
-                    f"≥ {check.least}" if check.most == float("inf") else limits
-                )
-            return str(check)
-    if origin is Literal:
-        return " or ".join(map(str, get_args(hint)))
-    if origin is tuple:
-        return f"a list (of {describe(get_args(hint)[0])})"
-    if issubclass_safe(hint, Enum):
-        return f"one of {', '.join(str(member.value) for member in hint)}"
-    if origin is not None or is_struct(hint):
-        return "a mapping"
-    words = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
-    return words.get(hint, "null")
-
-
-def show(node: yaml.Node) -> str:
-    """Return what stands in the file, shortly."""
-    if isinstance(node, yaml.ScalarNode):
-        kind = _kind(node)
-        if kind is type(None):
-            return "nothing"
-        text = str(node.value)[:60]
-        return repr(text) if kind in (str, object) or not text else text
-    return "a list" if isinstance(node, yaml.SequenceNode) else "a mapping"
-
-
-class Document(NamedTuple):
-    """One YAML document: its root node, or None for an empty file."""
-
-    root: yaml.Node | None
-
-
-def compose(text: str, path: str, problems: list[Problem]) -> Document | None:
-    """Return the nodes of a YAML text, or None with the problem noted where it does not parse."""
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        return Document(yaml.compose(text, Loader=loader))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else path
-        context = f" {error.context}" if error.context else ""
-        problems.append(Problem(at, f"not YAML: {error.problem}{context}"))
-    except yaml.reader.ReaderError as error:
-        line = text.encode()[: error.position].count(b"\n") + 1
-        problems.append(Problem(f"{path}:{line}", f"not YAML: {str(error).splitlines()[0]}"))
-    return None

@@ -58,6 +58,7 @@ FINAL = frozenset(TaskState) - {TaskState.WAITING, TaskState.RUNNING}
 class Attempt:
     """One task's current attempt. `code` is the exit code, -N for signal N.
 
+    ask_at: when it is asked to end if it has not ended by itself; None for no such time.
     kill_at: when it is killed if it has not ended; None while nobody has asked it to end.
     """
 
@@ -68,6 +69,7 @@ class Attempt:
     code: int | None = None
     reason: str = ""
     asked: bool = False
+    ask_at: float | None = None
     kill_at: float | None = None
 
     @property
@@ -92,7 +94,8 @@ class Run:
     @property
     def wake_at(self) -> float | None:
         """When the next `Tick` is due, or None while only events can change anything."""
-        due = [a.kill_at for a in self.tasks.values() if a.lives and a.kill_at is not None]
+        living = [attempt for attempt in self.tasks.values() if attempt.lives]
+        due = [at for a in living for at in (a.ask_at, a.kill_at) if at is not None]
         if self.deadline is not None and self.phase is Phase.RUNNING:
             due.append(self.deadline)
         return min(due, default=None)
@@ -261,21 +264,27 @@ def _stop_asked(run: Run, event: StopAsked) -> tuple[Run, tuple[Command, ...]]:
         return _stop(run, event.outcome, event.at)
     run = replace(run, at_once=True)
     for task in [task for task, attempt in run.tasks.items() if attempt.lives]:
-        run = _with(run, task, asked=True, kill_at=event.at)
+        run = _with(run, task, asked=True, ask_at=None, kill_at=event.at)
     return run, ()
 
 
 def _stop(run: Run, outcome: Outcome, at: float) -> tuple[Run, tuple[Command, ...]]:
-    """Begin to end the run: every living task is asked to, none is started any more."""
+    """Begin to end the run: every living task is asked to, none is started any more.
+
+    After success the evaluator first gets the time to evaluate the last checkpoint.
+    """
     run = replace(run, phase=Phase.STOPPING, outcome=outcome)
-    living = tuple(task for task, attempt in run.tasks.items() if attempt.lives)
-    return _ask_to_end(run, living, at)
+    living = [task for task, attempt in run.tasks.items() if attempt.lives]
+    may_go_on = [t for t in living if outcome is Outcome.SUCCEEDED and rules.may_fail(t)]
+    for task in may_go_on:
+        run = _with(run, task, ask_at=at + run.timeouts.grace_s)
+    return _ask_to_end(run, tuple(task for task in living if task not in may_go_on), at)
 
 
 def _ask_to_end(run: Run, tasks: tuple[TaskId, ...], at: float) -> tuple[Run, tuple[Command, ...]]:
     commands = []
     for task in tasks:
-        run = _with(run, task, asked=True, kill_at=at + _patience_s(run, task))
+        run = _with(run, task, asked=True, ask_at=None, kill_at=at + _patience_s(run, task))
         commands.append(Stop(task, run.tasks[task].number, kill=False))
     return run, tuple(commands)
 
@@ -294,6 +303,9 @@ def _due(run: Run, at: float) -> tuple[Run, tuple[Command, ...]]:
     if run.phase is Phase.RUNNING and run.deadline is not None and at >= run.deadline:
         run, asked = _stop(run, Outcome.TIMED_OUT, at)
         commands += asked
+    due = tuple(t for t, a in run.tasks.items() if a.lives and a.ask_at and at >= a.ask_at)
+    run, asked = _ask_to_end(run, due, at)
+    commands += asked
     for task, attempt in run.tasks.items():
         if attempt.lives and attempt.kill_at is not None and at >= attempt.kill_at:
             run = _with(run, task, kill_at=None)

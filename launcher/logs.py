@@ -57,13 +57,21 @@ class Console:
 
     fd: where to write; a closed pipe there ends the showing, never the run.
     on_marker: called, from the console's own thread, with each marker line's fields.
+    on_closed: called once, from there too, when nobody can read `fd` any more.
     """
 
     def __init__(
-        self, fd: int, tasks: Sequence[TaskId], *, colour: bool, on_marker: OnMarker
+        self,
+        fd: int,
+        tasks: Sequence[TaskId],
+        *,
+        colour: bool,
+        on_marker: OnMarker,
+        on_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._fd = fd
         self._on_marker = on_marker
+        self._on_closed = on_closed
         self._prefixes = _prefixes(tasks, colour=colour)
         self._messages: deque[str] = deque()
         self._arriving: deque[_Tail] = deque()
@@ -164,10 +172,7 @@ class Console:
             self._write(tail.prefix + body.replace(b"\n", b"\n" + tail.prefix) + b"\n")
 
     def _clean(self, task: TaskId, line: bytes) -> bytes:
-        try:
-            marker = markers.parse(line) if line.startswith(_MARKER) else None
-        except RecursionError:  # `@launch [[[[…` is no marker, and must not end the console
-            marker = None
+        marker = markers.parse(line) if line.startswith(_MARKER) else None
         if marker is not None:
             self._on_marker(task, marker)
             return b""
@@ -182,6 +187,7 @@ class Console:
                 time.sleep(_IDLE_S)
             except OSError:  # nobody reads any more; the files hold everything
                 self.is_open = False
+                self._on_closed()
 
 
 def _lines(text: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 import math
 
+from launcher import diagnosis
 from launcher import strategy as rules
 from launcher.lifecycle import Attempt, Outcome, TaskState
 from launcher.logs import last_lines, printable
@@ -10,6 +11,8 @@ from launcher.table import table
 from launcher.task import TaskId
 
 _SHOWN_LINES = 20
+_SHOWN_CHARACTERS = 300
+_READ_LINES = 500  # of the log's end, to find the cause
 
 
 def to_dict(result: Result) -> dict[str, object]:
@@ -22,6 +25,7 @@ def to_dict(result: Result) -> dict[str, object]:
         "duration_s": round(result.ended_at - result.began_at, 3),
         "first_failure": str(failed) if failed else None,
         "last_lines": list(_last_lines(result, failed)) if failed else [],
+        "remedy": (_remedy(result, failed) if failed else "") or None,
         "metrics": _finite(result.observed.metrics),
         "step": result.observed.step,
         "model": result.observed.model,
@@ -78,9 +82,18 @@ def _duration_s(attempt: Attempt) -> float | None:
     return round(attempt.ended_at - attempt.started_at, 3)
 
 
-def _last_lines(result: Result, task: TaskId) -> tuple[str, ...]:
+def _last_lines(result: Result, task: TaskId, count: int = _SHOWN_LINES) -> tuple[str, ...]:
     path = result.plan.log_path(task, result.run.tasks[task].number)
-    return last_lines(path, _SHOWN_LINES)
+    return last_lines(path, count)
+
+
+def _remedy(result: Result, task: TaskId) -> str:
+    return diagnosis.remedy(_last_lines(result, task, _READ_LINES))
+
+
+def _cut(line: str) -> str:
+    """Return a line that leaves a terminal readable: an array in an error can fill pages."""
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]} …"
 
 
 def _blame(result: Result) -> list[str]:
@@ -100,7 +113,10 @@ def _blame(result: Result) -> list[str]:
         lines += ["", f"{task} {first}: {how}"]
         shown = _last_lines(result, task)
         if shown:
-            lines += ["its last lines:", *(f"  {line}" for line in shown)]
+            lines += ["its last lines:", *(f"  {_cut(line)}" for line in shown)]
+        remedy = _remedy(result, task)
+        if remedy:
+            lines += ["", f"remedy: {remedy}"]
     if run.outcome is Outcome.TIMED_OUT:
         lines += ["", f"timeouts.run_s ({run.timeouts.run_s:g} s) was over"]
     return lines

@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from launcher.cluster import Form, Range
-from launcher.config import ClusterFile, OldForm
-from launcher.decode import describe, is_struct, issubclass_safe, struct_keys
+from launcher.cluster_file import ClusterFile, OldForm
+from launcher.hints import describe, is_struct, issubclass_safe, struct_keys
 from launcher.task import TaskType
 
 Schema = dict[str, object]
@@ -106,7 +106,7 @@ def _schema(hint: Hint) -> Schema:
     origin, arguments = _origin(hint), get_args(hint)
     if hint == OldForm:
         names = [*(task_type.value for task_type in TaskType), "master"]
-        return _object(dict.fromkeys(names, {"$ref": "#/$defs/Addresses"}))
+        return _object({name: {"$ref": "#/$defs/Addresses"} for name in names})
     if is_struct(hint):
         return {"$ref": f"#/$defs/{hint.__name__}"}
     if origin in (Union, types.UnionType):

@@ -17,12 +17,19 @@ def command(argv: Sequence[str], cwd: str) -> Job:
     return Job(_stem(argv[0]), None, tuple(argv), cwd)
 
 
-def find(word: str, args: Sequence[str], cwd: str, *, uai_args: bool = False) -> Job:
+def find(
+    word: str,
+    args: Sequence[str],
+    cwd: str,
+    *,
+    uai_args: bool = False,
+    commands: Sequence[str] = (),
+) -> Job:
     """Return the job that TRAINER names.
 
     A bare name is looked up as NAME.py in `cwd`/trainers, then among the installed trainers; its
     script gets the platform's arguments. Anything with a slash or `.py` is a path to a script,
-    which gets them when `uai_args` is set.
+    which gets them when `uai_args` is set. `commands` are words that may have been meant instead.
 
     Raises:
         InputError: there is no such trainer or script.
@@ -38,9 +45,9 @@ def find(word: str, args: Sequence[str], cwd: str, *, uai_args: bool = False) ->
         if os.path.isfile(script):
             return _job(script, args, cwd, platform_args=True)
     files = [file for f in folders if os.path.isdir(f) for file in os.listdir(f)]
-    known = sorted({_stem(file) for file in files if file.endswith(".py")})
+    known = sorted({_stem(f) for f in files if f.endswith(".py") and not f.startswith("_")})
     among = f" (expected one of {', '.join(known)}, or a path)" if known else ""
-    raise InputError(Problem(word, f"no such trainer{nearest(word, known)}{among}"))
+    raise InputError(Problem(word, f"no such trainer{nearest(word, [*known, *commands])}{among}"))
 
 
 def _job(script: str, args: Sequence[str], cwd: str, *, platform_args: bool) -> Job:

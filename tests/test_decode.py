@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher.cluster import Form, Range
-from launcher.decode import Decoder, compose, describe
+from launcher.decode import Decoder
 from launcher.errors import Problem
+from launcher.hints import describe
+from launcher.nodes import compose
 from launcher.strategy import Strategy
 from launcher.task import TaskType
 

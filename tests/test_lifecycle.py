@@ -205,8 +205,21 @@ HISTORIES = [
         "the evaluator has its grace for the last checkpoint",
         MWMS, (CHIEF, EVALUATOR),
         [*started(CHIEF, EVALUATOR), Exited(9, CHIEF, 1, 0)],
-        term(EVALUATOR), Phase.STOPPING, Outcome.SUCCEEDED, "succeeded running",
+        [], Phase.STOPPING, Outcome.SUCCEEDED, "succeeded running",
         wake_at=9 + GRACE_S,
+    ),
+    History(
+        "an evaluator that never ends is asked to once its grace is over",
+        MWMS, (CHIEF, EVALUATOR),
+        [*started(CHIEF, EVALUATOR), Exited(9, CHIEF, 1, 0), Tick(9 + GRACE_S)],
+        term(EVALUATOR), Phase.STOPPING, Outcome.SUCCEEDED, "succeeded running",
+        wake_at=9 + 2 * GRACE_S,
+    ),
+    History(
+        "the user need not wait for the evaluator",
+        MWMS, (CHIEF, EVALUATOR),
+        [*started(CHIEF, EVALUATOR), Exited(9, CHIEF, 1, 0), StopAsked(10, Outcome.INTERRUPTED)],
+        kill(EVALUATOR), Phase.STOPPING, Outcome.SUCCEEDED, "succeeded running",
     ),
     History(
         "events of another attempt, of an ended one and of no task of the run change nothing",

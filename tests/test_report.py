@@ -5,7 +5,7 @@ from pathlib import Path
 
 from launcher import config, lifecycle, report
 from launcher.layout import Job
-from launcher.lifecycle import Event, Exited, Outcome, Run, Started, StartFailed, StopAsked
+from launcher.lifecycle import Event, Exited, Outcome, Run, Started, StartFailed, StopAsked, Tick
 from launcher.plan import HostFacts, Plan, plan
 from launcher.supervisor import Observed, Result, describe_exit
 from launcher.task import CHIEF, EVALUATOR, TaskId
@@ -38,7 +38,8 @@ def test_success(tmp_path: Path) -> None:
         *STARTED,
         Exited(10.0, CHIEF, 1, 0),
         Exited(11.25, WORKER, 1, 0),
-        Exited(12.0, EVALUATOR, 1, -15),
+        Tick(41.25),
+        Exited(42.0, EVALUATOR, 1, -15),
         observed=observed,
     )
     assert (
@@ -49,7 +50,7 @@ run-1: succeeded after 12.3 s
 task         state      duration  exit
 chief:0      succeeded  10.0 s    0
 worker:0     succeeded  11.2 s    0
-evaluator:0  stopped    12.0 s    SIGTERM
+evaluator:0  stopped    42.0 s    SIGTERM
 
 result  step=7 loss=0.2500
 model   /out/model.keras

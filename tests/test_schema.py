@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher import config
-from launcher.config import ClusterFile
-from launcher.decode import Decoder, compose
+from launcher.cluster_file import ClusterFile
+from launcher.decode import Decoder
 from launcher.errors import InputError
+from launcher.nodes import compose
 from launcher.schema import MARK, json_schema, reference
 from launcher.tf_config import read_cluster
 

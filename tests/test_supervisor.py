@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -203,14 +204,24 @@ def test_nohup(launching: Launching) -> None:
     assert end(process)[0] == 0
 
 
+ANSWER_S = 8  # more than the grace of what it started
+
+
 def test_interrupted_at_any_moment(launching: Launching) -> None:
-    """Wherever in its first moments ^C or SIGTERM meets the launcher, no task is left behind."""
+    """Wherever in its first moments ^C or SIGTERM meets the launcher, no task is left behind.
+
+    While Python itself starts, it can swallow a ^C; whoever gets no answer presses it again.
+    """
     launching.cluster()
     for step in range(20):
         signum = (signal.SIGINT, signal.SIGTERM)[step % 2]
         process = launching.start(*sh("exec sleep 1000"))
         time.sleep(step * 0.012)  # the moment itself is what varies
         process.send_signal(signum)
+        try:
+            process.wait(ANSWER_S)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signum)
         until(lambda p=process: p.poll() is not None, "the launcher's end")  # type: ignore[misc]
         end(process)
         assert process.returncode != 0  # 1 where Python itself had hardly begun
@@ -254,7 +265,8 @@ def test_a_reader_that_leaves_early(launching: Launching) -> None:
     process.stdout.readline()
     process.stdout.close()
     assert process.wait(DEADLINE_S) == 0
-    assert process.stderr is not None and process.stderr.read() == ""
+    assert process.stderr is not None
+    assert "nobody reads standard output any more; the run goes on" in process.stderr.read()
     assert launching.log("worker-0").endswith(b"\nwhole\n")
     assert launching.report()["outcome"] == "succeeded"
 
@@ -335,3 +347,26 @@ def test_a_task_that_cannot_be_started(launching: Launching) -> None:
     assert done.code == 3
     assert "chief:0 failed first: ./broken could not be started" in done.out
     assert states(launching) == {"chief:0": "not started", "worker:0": "not started"}
+
+
+def test_an_error_of_our_own_leaves_no_task_behind(launching: Launching) -> None:
+    """Whatever goes wrong in the launcher itself, every task that was started is ended."""
+    program = (
+        "from launcher import lifecycle; from launcher.cli import main\n"
+        "def broken(*_): raise RuntimeError('broken')\n"
+        "lifecycle.step = broken\n"
+        "main(['--', 'sleep', '1000'])\n"
+    )
+    launching.cluster()
+    launching.write("broken.py", program)
+    process = subprocess.run(
+        [sys.executable, "broken.py"],
+        cwd=launching.folder,
+        env=launching.env,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert "RuntimeError: broken" in process.stderr
+    assert len(list(launching.folder.glob("runs/*/logs/*.log"))) == 2
+    until(lambda: not launching.living(), "the tasks' end", 5)

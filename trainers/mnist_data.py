@@ -340,6 +340,6 @@ def _reason(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    from mnist_download import main
+    from _mnist_download import main
 
     main()

@@ -50,8 +50,9 @@ def parse(words: Sequence[str]) -> Words:
     try:
         found, rest = getopt.getopt(list(words), "h", [*names, "help"])
     except getopt.GetoptError as error:
-        known = [option.name for option in RUN_OPTIONS]
-        raise InputError(f"{error.msg}{nearest(error.opt, known)} (see launch --help)") from None
+        known = [f"--{option.name}" for option in RUN_OPTIONS]
+        hint = nearest(f"--{error.opt}", known)
+        raise InputError(f"{error.msg}{hint} (see launch --help)") from None
     options = {"help" if name == "-h" else name[2:]: value for name, value in found}
     for option in RUN_OPTIONS:
         given = options.get(option.name)

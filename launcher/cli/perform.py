@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-from launcher import report
+from launcher import claims, report
 from launcher.backends import process
 from launcher.cluster import Backend
 from launcher.errors import HostError, InputError
@@ -38,17 +38,29 @@ def perform(plan: Plan, fixed_ports: Mapping[TaskId, int], *, as_json: bool) -> 
     if plan.backend is not Backend.PROCESS:
         raise InputError("backend docker: this version starts processes only (--dry-run works)")
     process.check(plan, fixed_ports)
-    directory = RunDirectory(plan.run_dir)
-    directory.write("plan.json", plan.to_dict())
-    supervisor = _supervisor(plan, directory, sys.stderr if as_json else sys.stdout)
-    with supervisor.listening():
-        result = supervisor.run()
-        _keep(directory, report.to_dict(result))
+    with claims.ports(c.address.port for c in plan.tasks if plan.cluster):
+        result = _perform(plan, sys.stderr if as_json else sys.stdout)
     # Nobody may read any more (`launch … | head`, a closed terminal): the run's end stays its own.
     with contextlib.suppress(OSError):
         _show(result, as_json=as_json)
         sys.stdout.flush()
     return EXIT_CODES[result.run.outcome] if result.run.outcome else 1
+
+
+def _perform(plan: Plan, stream: TextIO) -> Result:
+    directory = RunDirectory(plan.run_dir)
+    directory.write("plan.json", plan.to_dict())
+    supervisor = _supervisor(plan, directory, stream)
+    with supervisor.listening():
+        result = supervisor.run()
+        _keep(directory, report.to_dict(result))
+    return result
+
+
+def _say_closed(plan: Plan) -> None:
+    with contextlib.suppress(OSError):
+        what = "nobody reads standard output any more; the run goes on, its logs are in"
+        print(f"launch: {what} {plan.run_dir}/logs", file=sys.stderr)
 
 
 def _keep(directory: RunDirectory, summary: Mapping[str, object]) -> None:
@@ -80,6 +92,7 @@ def _supervisor(plan: Plan, directory: RunDirectory, stream: TextIO) -> Supervis
         tasks,
         colour=colour,
         on_marker=lambda _task, fields: observed.note(fields),
+        on_closed=lambda: _say_closed(plan),
     )
     strategy = f", {plan.strategy.value}" if plan.cluster else ""
     console.say(f"{plan.run_id}: {', '.join(map(str, tasks))}{strategy}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from launcher import config, facts, trainer
+from launcher.cli import COMMANDS
 from launcher.cli.arguments import Words
 from launcher.cluster import Backend, ClusterSpec
 from launcher.errors import InputError, Problem
@@ -69,7 +70,8 @@ def _job(asked: Words) -> Job:
     if not asked.rest and "single" not in asked.options:
         raise InputError("expected a TRAINER, a script or -- COMMAND (see launch --help)")
     word, *args = asked.rest or [DEFAULT_SINGLE]
-    return trainer.find(word, args, cwd, uai_args="uai-args" in asked.options)
+    uai_args = "uai-args" in asked.options
+    return trainer.find(word, args, cwd, uai_args=uai_args, commands=COMMANDS)
 
 
 def _run_paths(options: Mapping[str, str], name: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from launcher.errors import InputError
+from launcher.errors import InputError, LaunchError
 from launcher.training.learner import Variables
 
 _KEPT = 3
@@ -39,14 +39,14 @@ class Checkpoints:
         """Write the variables as the checkpoint of `step`, keeping the last few; return its path.
 
         Raises:
-            InputError: when the directory cannot be written.
+            LaunchError: when the directory cannot be written.
         """
         self.step.assign(step)
         self.updates.assign(updates)
         try:
             path = self._open().save(checkpoint_number=step, check_interval=False)
         except (OSError, tf.errors.OpError) as error:
-            raise InputError(f"{self.directory}: cannot write a checkpoint: {error}") from None
+            raise LaunchError(f"{self.directory}: cannot write a checkpoint: {error}") from None
         return str(path)
 
     def latest(self) -> str | None:
@@ -64,7 +64,7 @@ class Checkpoints:
         for path in reversed(state.all_model_checkpoint_paths if state else ()):
             try:
                 self.load(path)
-            except (tf.errors.NotFoundError, tf.errors.DataLossError) as error:
+            except tf.errors.OpError as error:
                 print(f"checkpoint {path} cannot be read, trying the one before: {error}")
             else:
                 return str(path)
@@ -75,7 +75,7 @@ class Checkpoints:
 
         Raises:
             InputError: when it belongs to another model or optimizer.
-            tf.errors.NotFoundError, tf.errors.DataLossError: when it is gone or damaged.
+            tf.errors.OpError: when it is gone or damaged.
         """
         try:
             self._checkpoint.restore(path).assert_existing_objects_matched()

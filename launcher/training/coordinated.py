@@ -22,6 +22,8 @@ _STEPS_PER_CALL = 10
 class CoordinatedProgram:
     """Runs training steps through a `ClusterCoordinator`; variables live on the ps tasks."""
 
+    call_s = 2.0  # at the end of each, workers wait for the slowest
+
     def __init__(
         self, strategy: Any, coordinator: Any, learner: Learner, source: Source, order: Order
     ) -> None:

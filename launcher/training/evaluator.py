@@ -54,7 +54,7 @@ def _load(checkpoints: Checkpoints, path: str) -> bool:
     """Load a checkpoint, unless the chief has removed it or not all of it is here yet."""
     try:
         checkpoints.load(path)
-    except (tf.errors.NotFoundError, tf.errors.DataLossError):
+    except tf.errors.OpError:
         return False
     return True
 

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from launcher.errors import InputError
+from launcher.errors import LaunchError
 from launcher.training.progress import mark
 
 
@@ -28,7 +28,7 @@ def save(
         an input signature.
 
     Raises:
-        InputError: when the directory cannot be written.
+        LaunchError: when the directory cannot be written.
     """
     paths = directory / f"{name}.keras", directory / f"{name}.h5", directory / name
     try:
@@ -37,7 +37,7 @@ def save(
             _replace(path, model.save)
         _replace(paths[2], lambda path: _export(model, path, endpoints or {}))
     except OSError as error:
-        raise InputError(f"{directory}: cannot write the model: {error}") from None
+        raise LaunchError(f"{directory}: cannot write the model: {error}") from None
     for path in paths:
         mark("model", path=str(path))
     return paths

@@ -1,7 +1,8 @@
 """SIGTERM as a wish that the training loop reads between calls, and the exit code that answers.
 
 TensorFlow's own watcher swallows SIGTERM once a MultiWorkerMirrored cluster has formed; a handler
-installed after that takes it back. A second SIGTERM ends the process at once.
+installed after that takes it back. Outside of the training loop SIGTERM ends the process, as does
+a second one inside.
 """
 
 import os
@@ -13,6 +14,12 @@ from types import FrameType
 
 #: The exit code of a task that stopped as asked, with its state saved.
 STOPPED = 42
+
+
+def reclaim() -> None:
+    """Have SIGTERM do again what Python says it does, after TensorFlow took it over."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
 
 class Interruption:

@@ -8,7 +8,7 @@ of steps and no one waits in a collective that its peers have left.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,8 @@ class Performed(NamedTuple):
 
 class LocalProgram:
     """Runs training steps on the replicas of a synchronous strategy (or of none)."""
+
+    call_s = 0.4
 
     def __init__(
         self, strategy: Any, learner: Learner, source: Source, order: Order, is_chief: bool
@@ -82,17 +84,17 @@ class LocalProgram:
             return counters
         given = plain if self.is_chief and plain is not None else [tf.zeros_like(v) for v in own]
         numbers = np.array(counters if self.is_chief else [0] * len(counters), np.float64)
-        *values, agreed = self._broadcast([tf.identity(v) for v in given] + [tf.constant(numbers)])
+        values = unpacked(self._broadcast(packed(given)), own)
         for variable, value in zip(own, values, strict=True):
             variable.assign(value)
-        return tuple(int(number) for number in agreed.numpy())
+        return tuple(int(number) for number in self._broadcast(tf.constant(numbers)).numpy())
 
     def agree(self, numbers: tuple[float, ...]) -> bool:
         """Return whether every worker gives the same numbers (all must call this)."""
         mine = tf.constant(numbers, tf.float64)
-        (chiefs,) = self._broadcast([mine if self.is_chief else tf.zeros_like(mine)])
-        differs = np.array([float(not np.array_equal(chiefs.numpy(), mine.numpy()))], np.float32)
-        return not self._reduce_once([tf.constant(differs)])[0].numpy().any()
+        chiefs = self._broadcast(mine if self.is_chief else tf.zeros_like(mine))
+        differs = tf.cast(tf.reduce_any(chiefs != mine), tf.float32)
+        return float(self._reduce_once(differs)) == 0
 
     def _open(self, step: int) -> Any:
         """Return what a call reads from: resident arrays, or the iterator of the step's epoch."""
@@ -127,7 +129,7 @@ class LocalProgram:
     # inside the tf.function
 
     def _steps(self, feed: Any, rows: Any, first: Any, control: Any) -> tuple[Any, Any, Any]:
-        agreed = self._reduce([control])[0] / self.replicas
+        agreed = self._reduce(control) / self.replicas
         count = tf.where(agreed[0] > 0, 0, tf.shape(rows)[0])
 
         def step(index: Any) -> Any:
@@ -150,36 +152,35 @@ class LocalProgram:
 
     def _reduced(self, update: Update) -> Update:
         """Return the mean gradients and statistics and the summed figures of all replicas."""
-        flat = flatten(update)
+        gradients, state = update.gradients, update.state
+        totals = tf.cast(update.totals, tf.float32)  # of one step: few, and small
+        parts = [*gradients, *state, totals]
         context = tf.distribute.get_replica_context()
-        total = context.all_reduce(tf.distribute.ReduceOp.SUM, flat)
-        gradients, state, totals = unflatten(total, update)
-        mean = [
-            tf.nest.map_structure(lambda t: t / self.replicas, part) for part in (gradients, state)
-        ]
-        return Update(mean[0], mean[1], totals)
+        whole = unpacked(context.all_reduce(tf.distribute.ReduceOp.SUM, packed(parts)), parts)
+        mean = [value / self.replicas for value in whole[:-1]]
+        count = len(gradients)
+        return Update(mean[:count], mean[count:], tf.cast(whole[-1], tf.float64))
 
     # collectives outside the loop
 
-    def _broadcast(self, tensors: list[Any]) -> list[Any]:
-        """Return the sums over workers: the chief's values where all others give zeros."""
-        return [t / tf.cast(self._local, t.dtype) for t in self._reduce_once(tensors)]
+    def _broadcast(self, tensor: Any) -> Any:
+        """Return the sum over workers: the chief's values where all others give zeros."""
+        return self._reduce_once(tensor) / tf.cast(self._local, tensor.dtype)
 
-    def _reduce_once(self, tensors: list[Any]) -> list[Any]:
-        return list(tf.function(self._reduce, autograph=False)(tensors))
+    def _reduce_once(self, tensor: Any) -> Any:
+        return tf.function(self._reduce, autograph=False)(tensor)
 
-    def _reduce(self, tensors: list[Any]) -> list[Any]:
+    def _reduce(self, tensor: Any) -> Any:
+        """Return the sum over replicas, by one collective: several could meet in wrong pairs."""
         if self.replicas == 1:
-            return tensors
+            return tensor
 
-        def reduce(*given: Any) -> Any:
+        def reduce(given: Any) -> Any:
             context = tf.distribute.get_replica_context()
-            return tuple(
-                context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(t)) for t in given
-            )
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(given))
 
-        reduced = self.strategy.run(reduce, args=tuple(tensors))
-        return [self.strategy.experimental_local_results(t)[0] for t in reduced]
+        reduced = self.strategy.run(reduce, args=(tensor,))
+        return self.strategy.experimental_local_results(reduced)[0]
 
 
 def summed(step: Callable[[Any], Any], count: Any, zero: Any) -> Any:
@@ -192,21 +193,15 @@ def summed(step: Callable[[Any], Any], count: Any, zero: Any) -> Any:
     return total
 
 
-def flatten(update: Update) -> Any:
-    """Return one vector of everything in an update, in the widest of its floating types."""
-    parts = tf.nest.flatten((update.gradients, update.state))
-    wide = tf.float64 if any(p.dtype == tf.float64 for p in parts) else tf.float32
-    parts.append(update.totals)
-    return tf.concat([tf.reshape(tf.cast(p, wide), [-1]) for p in parts], 0)
+def packed(tensors: Sequence[Any]) -> Any:
+    """Return one vector of all the tensors, in the widest of their floating types."""
+    wide = tf.float64 if any(t.dtype == tf.float64 for t in tensors) else tf.float32
+    return tf.concat([tf.reshape(tf.cast(t, wide), [-1]) for t in tensors], 0)
 
 
-def unflatten(vector: Any, like: Update) -> Update:
-    """Return the update that `vector` holds, in the shapes and types of `like`."""
-    parts = tf.nest.flatten(tuple(like))
-    sizes = [p.shape.num_elements() for p in parts]
-    pieces = tf.split(vector, sizes)
-    whole = [
-        tf.cast(tf.reshape(piece, p.shape), p.dtype) for piece, p in zip(pieces, parts, strict=True)
+def unpacked(vector: Any, like: Sequence[Any]) -> list[Any]:
+    """Return the tensors that `vector` holds, in the shapes and types of `like`."""
+    pieces = tf.split(vector, [t.shape.num_elements() for t in like])
+    return [
+        tf.cast(tf.reshape(piece, t.shape), t.dtype) for piece, t in zip(pieces, like, strict=True)
     ]
-    packed = tf.nest.pack_sequence_as(tuple(like), whole)
-    return Update(*packed)

@@ -20,7 +20,6 @@ from launcher.training.local import Performed
 from launcher.training.progress import Progress, mark, say
 from launcher.training.settings import Settings
 
-_CALL_S = 0.4
 _MOST_STEPS = 2000
 
 
@@ -30,6 +29,7 @@ class Program(Protocol):
     learner: Learner
     order: Order
     is_chief: bool
+    call_s: float  #: how long a call should take
 
     def run(self, step: int, count: int, stop: bool) -> Performed: ...
     def updates(self, step: int) -> int: ...
@@ -43,7 +43,8 @@ class Program(Protocol):
 class Pace:
     """How many steps a call takes, so that it lasts a moment: equal on all workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, call_s: float) -> None:
+        self._call_s = call_s
         self._steps = 10
         self._calls = 0
 
@@ -51,7 +52,7 @@ class Pace:
         """Return the steps of the next call; the first calls include tracing and teach nothing."""
         self._calls += 1
         if last and last.seconds_per_step > 0 and self._calls > 3:
-            wished = int(_CALL_S / last.seconds_per_step)
+            wished = int(self._call_s / last.seconds_per_step)
             self._steps = max(1, min(wished, 4 * self._steps, _MOST_STEPS))
         return self._steps
 
@@ -84,7 +85,11 @@ class Loop:
         self._check_agreement()
         step = self._start()
         total = self.total_steps
-        totals, last, pace = self.program.learner.objective.empty().numpy(), None, Pace()
+        totals, last, pace = (
+            self.program.learner.objective.empty().numpy(),
+            None,
+            Pace(self.program.call_s),
+        )
         self._saved_at, self._saved_step = time.monotonic(), step
         while step < total:
             count = min(pace.next(last), self._boundary(step, total) - step)

@@ -32,7 +32,7 @@ class Optimizer(ABC):
     """
 
     learning_rate: float | Schedule = 0.001
-    slots: ClassVar[Mapping[str, float]] = {}  #: slot variable → its initial value
+    slots: ClassVar[Mapping[str, float]] = {}  #: name, of this rule alone → initial value
 
     def __post_init__(self) -> None:
         problems = tuple(self._problems())
@@ -72,14 +72,14 @@ class Adam(Optimizer):
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = _EPSILON
-    slots: ClassVar[Mapping[str, float]] = {"momentum": 0.0, "velocity": 0.0}
+    slots: ClassVar[Mapping[str, float]] = {"first_moment": 0.0, "second_moment": 0.0}
 
     def _apply(self, var: Any, slots: Mapping[str, Any], grad: Any, rate: Any, n: Any) -> None:
         power = tf.cast(n, grad.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=var,
-            m=slots["momentum"],
-            v=slots["velocity"],
+            m=slots["first_moment"],
+            v=slots["second_moment"],
             beta1_power=tf.constant(self.beta_1, grad.dtype) ** power,
             beta2_power=tf.constant(self.beta_2, grad.dtype) ** power,
             lr=rate,
@@ -120,13 +120,13 @@ class RmsProp(Optimizer):
     rho: float = 0.9
     momentum: float = 0.0
     epsilon: float = _EPSILON
-    slots: ClassVar[Mapping[str, float]] = {"velocity": 0.0, "momentum": 0.0}
+    slots: ClassVar[Mapping[str, float]] = {"mean_square": 0.0, "scaled_momentum": 0.0}
 
     def _apply(self, var: Any, slots: Mapping[str, Any], grad: Any, rate: Any, n: Any) -> None:
         tf.raw_ops.ResourceApplyRMSProp(
             var=var,
-            ms=slots["velocity"],
-            mom=slots["momentum"],
+            ms=slots["mean_square"],
+            mom=slots["scaled_momentum"],
             lr=rate,
             rho=self.rho,
             momentum=self.momentum,

@@ -25,7 +25,7 @@ from launcher.training.coordinated import CoordinatedProgram
 from launcher.training.data import Order, Source
 from launcher.training.evaluation import Evaluation
 from launcher.training.formation import gather, leave
-from launcher.training.interruption import Interruption
+from launcher.training.interruption import Interruption, reclaim
 from launcher.training.learner import Learner, Variables
 from launcher.training.local import LocalProgram
 from launcher.training.loop import Loop, Program
@@ -264,7 +264,9 @@ def _form(config: TfConfig, start_timeout_s: float) -> Task:
         resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
         return Task(Role.COORDINATE, tf.distribute.ParameterServerStrategy(resolver))
     gather(peers, start_timeout_s, own=config.address(config.task))
-    return Task(Role.TRAIN, tf.distribute.MultiWorkerMirroredStrategy(), config.is_chief)
+    mirrored = tf.distribute.MultiWorkerMirroredStrategy()
+    reclaim()
+    return Task(Role.TRAIN, mirrored, config.is_chief)
 
 
 def _configure(num_gpus: int | None, threads: int | None) -> None:

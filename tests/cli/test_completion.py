@@ -9,8 +9,6 @@ from launcher.cli import COMMANDS, main
 from launcher.cli.arguments import RUN_OPTIONS
 from tests.conftest import Launching
 
-pytest.importorskip("shtab")
-
 
 def test_bash_sources_it(launching: Launching) -> None:
     """bash takes the script, completes `launch` by it, and offers options and commands."""
@@ -49,12 +47,3 @@ def test_an_unknown_shell(capsys: pytest.CaptureFixture[str]) -> None:
     """Another shell is refused, and the known ones are named."""
     assert main(["completion", "fish"]) == 2
     assert "zsh" in capsys.readouterr().err
-
-
-def test_without_the_extra(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Where the library is not installed the answer says what to install."""
-    monkeypatch.setitem(__import__("sys").modules, "shtab", None)
-    assert main(["completion", "bash"]) == 2
-    assert "pip install 'tf-config-launch[completion]'" in capsys.readouterr().err

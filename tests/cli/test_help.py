@@ -76,7 +76,7 @@ def test_options_before_a_command(command: str, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--clutser", "x"], "did you mean 'cluster'?"),
+        (["--clutser", "x"], "did you mean '--cluster'?"),
         (["--cluster"], "--cluster requires argument"),
         (["--strategy", "horovod", "x"], "expected one of auto, multi_worker_mirrored"),
         (["--json=yes", "x"], "--json must not have an argument"),

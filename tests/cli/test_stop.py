@@ -133,5 +133,6 @@ def test_a_terminal_that_is_gone(launching: Launching) -> None:
     process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 143
-    assert err == ""
+    assert err == "" or err.startswith("launch: nobody reads standard output any more")
+    assert err.count("\n") <= 1
     assert launching.report()["outcome"] == "terminated"

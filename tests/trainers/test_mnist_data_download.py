@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import mnist_data_config
-import mnist_download
+import _mnist_data_config as mnist_data_config
+import _mnist_download as mnist_download
 import pytest
-from mnist_data_config import ConfigError, RemoteFile
-from mnist_download import FetchError, Retry
+from _mnist_data_config import ConfigError, RemoteFile
+from _mnist_download import FetchError, Retry
 
 SCRIPT = Path(mnist_download.__file__).with_name("mnist_data.py")
 CONTENT = bytes(range(256)) * 8192  # 2 MiB: several chunks

@@ -27,8 +27,8 @@ from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from _mnist_data_config import ConfigError, RemoteFile, read_config
 from absl import app, flags, logging
-from mnist_data_config import ConfigError, RemoteFile, read_config
 
 CHUNK_BYTES = 1 << 20
 
