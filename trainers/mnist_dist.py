@@ -32,7 +32,6 @@ def main(_: object) -> None:
         start_timeout_s=FLAGS.start_timeout_s,
         chief_gone_s=FLAGS.chief_gone_s,
         num_gpus=FLAGS.num_gpus,
-        threads=None if FLAGS.num_gpus else 1,
     ) as task:
         mnist_single.fit(task)
 

@@ -119,7 +119,7 @@ def train_config(path: str) -> dict[str, object]:
 
 
 def main(_: object) -> None:
-    with training.alone(num_gpus=FLAGS.num_gpus, threads=None if FLAGS.num_gpus else 1) as task:
+    with training.alone(num_gpus=FLAGS.num_gpus) as task:
         fit(task)
 
 

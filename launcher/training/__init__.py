@@ -11,6 +11,7 @@ nothing else of the launcher imports it. docs/training.md is the guide.
 from launcher.training.data import Arrays, Pipeline, Shard
 from launcher.training.ending import main
 from launcher.training.export import save
+from launcher.training.fitting import Result, Task
 from launcher.training.interruption import STOPPED
 from launcher.training.optimizer import (
     OPTIMIZERS,
@@ -21,7 +22,7 @@ from launcher.training.optimizer import (
     Sgd,
     optimizer,
 )
-from launcher.training.roles import Result, Task, alone, join
+from launcher.training.roles import alone, join
 from launcher.training.settings import Settings
 
 __all__ = [

@@ -16,7 +16,7 @@ from launcher.training.data import Arrays, Order, Shard, Source
 from launcher.training.learner import Learner
 from launcher.training.local import Performed, summed
 
-_STEPS_PER_CALL = 10
+_STEPS_PER_CALL = 25
 
 
 class CoordinatedProgram:

@@ -1,189 +1,34 @@
 """Playing the role that TF_CONFIG gives this process, with one call for every role.
 
 `join` reads and normalises TF_CONFIG, forms the cluster and yields the task; a process that only
-serves, or is not needed, ends there. `Task.fit` then trains, or evaluates, as the role asks. It
-knows which pieces make a role; the pieces know nothing of each other's roles.
+serves, or is not needed, ends there. What a task then does with a model is
+`launcher.training.fitting`'.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import isfinite
-from typing import Any
 
-import keras
 import tensorflow as tf
 
+from launcher.address import Address
 from launcher.errors import InputError, Problem, TfConfigError
 from launcher.strategy import Role, Strategy
-from launcher.task import CHIEF
 from launcher.tf_config import TfConfig
-from launcher.training import evaluator, server
-from launcher.training.checkpoint import Checkpoints
-from launcher.training.coordinated import CoordinatedProgram
-from launcher.training.data import Order, Source
-from launcher.training.evaluation import Evaluation
+from launcher.training import server
+from launcher.training.fitting import Task
 from launcher.training.formation import gather, leave
-from launcher.training.interruption import Interruption, reclaim
-from launcher.training.learner import Learner, Variables
-from launcher.training.local import LocalProgram
-from launcher.training.loop import Loop, Program
-from launcher.training.objective import Loss, Objective
-from launcher.training.optimizer import Optimizer, optimizer
-from launcher.training.progress import Progress, Summaries, figures, mark, say
-from launcher.training.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What training led to.
-
-    step: the last step; updates: how many were applied (more under parameter_server when a dead
-        worker's steps were repeated).
-    figures: `loss` and the metrics over the test examples (over the last epoch's training
-        examples when there are none); empty on tasks that evaluate nothing.
-    model: the trained model, free of any strategy, where it is to be saved; None elsewhere.
-    """
-
-    step: int
-    updates: int
-    figures: Mapping[str, float] = field(default_factory=dict)
-    model: keras.Model | None = None
-
-    def __str__(self) -> str:
-        return figures(self.figures)
-
-
-@dataclass(frozen=True)
-class Task:
-    """This process in its role: alone, or one task of a cluster that has formed."""
-
-    role: Role
-    strategy: Any
-    is_chief: bool = True
-    interruption: Interruption = field(default_factory=Interruption)
-
-    def fit(
-        self,
-        *,
-        model: Callable[[], keras.Model],
-        loss: Loss,
-        train: Source,
-        settings: Settings,
-        optimizer: Optimizer | str = "adam",
-        metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
-        loss_weights: Mapping[str, float] | Sequence[float] | None = None,
-        test: Source | None = None,
-    ) -> Result:
-        """Train the model that `model()` builds, or evaluate its checkpoints, as the role asks.
-
-        Goes on from the last checkpoint. Every task of a cluster calls it with the same
-        arguments; each must be able to read the data.
-
-        Raises:
-            InputError: when the arguments fit neither each other nor the cluster.
-            SystemExit: with 42 when asked to stop by SIGTERM, once the state is saved.
-        """
-        rule = _optimizer(optimizer)
-        objective = Objective(loss, metrics or {}, loss_weights)
-        work = _Work(self, model, objective, rule, train, test, settings)
-        return work.evaluate() if self.role is Role.EVALUATE else work.train()
-
-
-@dataclass(frozen=True)
-class _Work:
-    """One call of `fit`."""
-
-    task: Task
-    build: Callable[[], keras.Model]
-    objective: Objective
-    optimizer: Optimizer
-    source: Source
-    test: Source | None
-    settings: Settings
-
-    def train(self) -> Result:
-        if self.task.role is not Role.COORDINATE:
-            self.settings.batch_per_replica(self.task.strategy.num_replicas_in_sync)
-        plain = self._plain() if self.task.is_chief else None
-        program = self._program(plain)
-        checkpoints = Checkpoints(self.settings.checkpoints, plain) if plain else None
-        progress = self._progress() if plain else None
-        loop = Loop(program, self.settings, checkpoints, progress, self.task.interruption)
-        with self.task.interruption.watched():
-            updates = loop.run()
-        if plain is None:
-            return Result(loop.reached, updates)
-        program.pull(plain.saved)
-        return Result(loop.reached, updates, self._final(plain, loop), plain.model)
-
-    def evaluate(self) -> Result:
-        if self.test is None:
-            raise InputError("an evaluator needs `test` examples")
-        plain = self._plain()
-        checkpoints = Checkpoints(self.settings.checkpoints, plain)
-        evaluation = Evaluation(plain.model, self.objective, self.test)
-        total = self.settings.total_steps(self._order().steps_per_epoch)
-        summaries, interruption = self._summaries("eval"), self.task.interruption
-        with interruption.watched():
-            step, values = evaluator.follow(checkpoints, evaluation, total, summaries, interruption)
-        return Result(step, int(checkpoints.updates), values)
-
-    def _final(self, plain: Variables, loop: Loop) -> Mapping[str, float]:
-        if self.test is None:
-            return loop.figures
-        values = Evaluation(plain.model, self.objective, self.test).run()
-        mark("metrics", step=loop.reached, split="eval", final=True, **values)
-        self._summaries("test").write(loop.reached, values)
-        return values
-
-    def _program(self, plain: Variables | None) -> Program:
-        strategy, order = self.task.strategy, self._order()
-        if plain and self._is_plain(strategy):
-            variables = plain
-        else:
-            with strategy.scope():
-                variables = self._variables(strategy.extended.colocate_vars_with)
-        learner = Learner(variables, self.objective, self.optimizer, self.settings.seed)
-        if self.task.role is Role.COORDINATE:
-            coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-            return CoordinatedProgram(strategy, coordinator, learner, self.source, order)
-        return LocalProgram(strategy, learner, self.source, order, self.task.is_chief)
-
-    def _is_plain(self, strategy: Any) -> bool:
-        return not tf.distribute.has_strategy() and strategy is tf.distribute.get_strategy()
-
-    def _plain(self) -> Variables:
-        """Return variables of this process alone: what is saved, evaluated and exported."""
-        return self._variables(lambda variable: nullcontext())
-
-    def _variables(self, colocate: Callable[[Any], AbstractContextManager[Any]]) -> Variables:
-        example = self.source.example()[0]
-        return Variables.create(self.build, self.optimizer, example, self.settings.seed, colocate)
-
-    def _order(self) -> Order:
-        settings = self.settings
-        return Order(self.source.examples, settings.batch_size, settings.seed)
-
-    def _progress(self) -> Progress:
-        per_epoch = self._order().steps_per_epoch
-        total = self.settings.total_steps(per_epoch)
-        return Progress(total, per_epoch, self._summaries("train"))
-
-    def _summaries(self, split: str) -> Summaries:
-        return Summaries(self.settings.summaries / split)
-
-
-def _optimizer(given: Optimizer | str) -> Optimizer:
-    return optimizer(given) if isinstance(given, str) else given
+from launcher.training.interruption import reclaim
+from launcher.training.progress import say
 
 
 @contextmanager
 def alone(*, num_gpus: int | None = None, threads: int | None = None) -> Iterator[Task]:
     """Yield this process as the only task, whatever TF_CONFIG says.
 
-    num_gpus: how many of the GPUs it may use, all when None; threads: of TensorFlow's pools.
+    num_gpus: how many of the GPUs it may use, all when None.
+    threads: of each of TensorFlow's pools; as many as there are cores when None.
     """
     _configure(num_gpus, threads)
     devices = tf.config.list_logical_devices("GPU")
@@ -209,8 +54,11 @@ def join(
 
     strategy: auto, multi_worker_mirrored or parameter_server.
     start_timeout_s: the longest wait for the other tasks.
-    chief_gone_s: how long a server stays after its chief was lost; without end where a launcher
+    chief_gone_s: how long a server stays after its chief was lost; without end while a launcher
         watches ($LAUNCH_SUPERVISED).
+    num_gpus: how many of the GPUs it may use, all when None.
+    threads: of each of TensorFlow's pools; when None, tasks that train together share the cores
+        with those at the same address.
 
     Raises:
         InputError: when TF_CONFIG is missing or wrong, or an argument is.
@@ -220,10 +68,9 @@ def join(
     if config.role is Role.NOT_NEEDED:
         say(f"{config.task} is not needed under {config.strategy}; nothing to do")
         leave(0)
-    _configure(num_gpus, threads)
+    _configure(num_gpus, threads or _share_of_cores(config))
     if config.role is Role.SERVE:
-        supervised = os.environ.get("LAUNCH_SUPERVISED") == "1"
-        server.serve(config, start_timeout_s, None if supervised else chief_gone_s)
+        server.serve(config, start_timeout_s, chief_gone_s)
     yield _form(config, start_timeout_s)
     if config.role is Role.COORDINATE:
         server.announce(config)
@@ -269,6 +116,20 @@ def _form(config: TfConfig, start_timeout_s: float) -> Task:
     return Task(Role.TRAIN, mirrored, config.is_chief)
 
 
+def _share_of_cores(config: TfConfig) -> int | None:
+    """Return this task's part of the cores that it shares with tasks at the same address.
+
+    Tasks that train together compute at the same time: with a thread each for every core they
+    would wait for each other's threads in every step. Under parameter servers they take turns,
+    and TensorFlow's own choice is faster.
+    """
+    if config.role is not Role.TRAIN or config.task not in config.tasks:
+        return None
+    here = Address.parse(config.address(config.task)).host
+    beside = sum(Address.parse(config.address(task)).host == here for task in config.tasks)
+    return max(1, len(os.sched_getaffinity(0)) // beside)
+
+
 def _configure(num_gpus: int | None, threads: int | None) -> None:
     os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
     if threads is not None:
@@ -293,6 +154,3 @@ def _check_seconds(**given: float) -> None:
     ]
     if problems:
         raise InputError(problems)
-
-
-__all__ = ["CHIEF", "Result", "Task", "alone", "join"]

@@ -7,10 +7,12 @@ file system: the chief has each server's own process write a small file on its o
 
 import hashlib
 import os
+import signal
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import tensorflow as tf
@@ -24,12 +26,14 @@ from launcher.training.progress import mark, say
 _LOOK_S = 0.2
 _PROBE_S = 1.0
 _ANNOUNCE_S = 10.0
+_STARTER = os.getppid()
 
 
-def serve(config: TfConfig, start_timeout_s: float, chief_gone_s: float | None) -> None:
+def serve(config: TfConfig, start_timeout_s: float, chief_gone_s: float) -> None:
     """Serve until the run is over, then end the process: with 0, or with 1 and a reason.
 
-    chief_gone_s: how long a chief that was seen may be unreachable; None waits for ever.
+    chief_gone_s: how long a chief that was seen may be unreachable; without end while a launcher
+        watches, which starts a lost chief again or ends its servers.
 
     Raises:
         LaunchError: when the server cannot start, as when its port is taken.
@@ -39,6 +43,7 @@ def serve(config: TfConfig, start_timeout_s: float, chief_gone_s: float | None) 
     announcement = _announcement(config, task)
     with suppress(OSError):
         announcement.unlink()
+    _leave_nothing(announcement)
     server = _start(config, task)
     say(f"{task} serves at {config.address(task)}, chief {config.address(CHIEF)}")
     mark("ready", role="serve")
@@ -50,6 +55,18 @@ def serve(config: TfConfig, start_timeout_s: float, chief_gone_s: float | None) 
     say(f"{task}: the chief announced completion")
     del server
     leave(code)
+
+
+def _leave_nothing(announcement: Path) -> None:
+    """Have SIGTERM end this process at once, as ever, but without leaving the file behind."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        with suppress(OSError):
+            announcement.unlink()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def announce(config: TfConfig) -> None:
@@ -101,7 +118,7 @@ def _start(config: TfConfig, task: TaskId) -> Any:
 
 
 def _watch(
-    config: TfConfig, announcement: Path, start_timeout_s: float, chief_gone_s: float | None
+    config: TfConfig, announcement: Path, start_timeout_s: float, chief_gone_s: float
 ) -> tuple[int, str]:
     """Return the exit code and, for a failure, the reason, once there is one to leave."""
     chief = config.address(CHIEF)
@@ -115,7 +132,15 @@ def _watch(
                 last_seen, was_seen = time.monotonic(), True
         if not was_seen and now - started >= start_timeout_s:
             return 1, f"no chief came at {chief} within {start_timeout_s:g} s"
-        if was_seen and chief_gone_s is not None and now - last_seen >= chief_gone_s:
+        if was_seen and now - last_seen >= chief_gone_s and not _is_watched():
             return 1, f"the chief at {chief} has been unreachable for {chief_gone_s:g} s"
         time.sleep(_LOOK_S)
     return 0, ""
+
+
+def _is_watched() -> bool:
+    """Whether a launcher watches over this run: the one that started this process still lives.
+
+    In a container it is the container's init that started us, and that lives as long as we do.
+    """
+    return os.environ.get("LAUNCH_SUPERVISED") == "1" and os.getppid() == _STARTER

@@ -1,6 +1,7 @@
 """A user's own model as real TensorFlow processes: alone, mirrored, and on parameter servers."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -29,7 +30,7 @@ def command(directory: Path, *arguments: str) -> list[str]:
 
 def result(output: str) -> dict[str, Any]:
     line = next(line for line in output.splitlines() if line.startswith("RESULT "))
-    return json.loads(line.removeprefix("RESULT "))
+    return dict(json.loads(line.removeprefix("RESULT ")))
 
 
 def alone(directory: Path, *arguments: str) -> dict[str, Any]:
@@ -55,6 +56,16 @@ def test_mirrored_workers_do_the_mathematics_of_one_process(tmp_path: Path) -> N
     for ours, one in zip(both["chief:0"]["weights"], single["weights"], strict=True):
         np.testing.assert_allclose(ours, one, rtol=1e-4, atol=1e-5)
     assert both["chief:0"]["loss"] == pytest.approx(single["loss"], rel=1e-4)
+
+
+def test_replicas_of_one_process_do_the_mathematics_of_one(tmp_path: Path) -> None:
+    """Two replicas in a process, also after a restart, end with the weights of a single one."""
+    words = [sys.executable, str(TRAINER.with_name("two_replicas.py")), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    apart = re.findall(r"^\w+: (\S+) apart$", done.stdout, re.MULTILINE)
+    assert len(apart) == 2
+    assert max(map(float, apart)) < 1e-5
 
 
 def test_batch_normalization_and_pipelines_mirrored(tmp_path: Path) -> None:
@@ -163,6 +174,15 @@ def test_nobody_waits_for_ever(tmp_path: Path) -> None:
             )
         assert served.wait("ps:0") == 1
         served.wait_for("ps:0", f"no chief came at {served.addresses['chief:0']} within 2 s")
+
+
+def test_sigterm_ends_a_server_at_once(tmp_path: Path) -> None:
+    """A server that is told to stop stops by that signal, whatever its chief does."""
+    with Processes(("chief:0", "worker:0", "ps:0"), tmp_path) as cluster:
+        cluster.start(command(tmp_path), "ps:0")
+        cluster.wait_for("ps:0", "ps:0 serves at")
+        cluster.send("ps:0", signal.SIGTERM)
+        assert cluster.wait("ps:0") == -signal.SIGTERM
 
 
 def test_a_taken_port_is_an_error(tmp_path: Path) -> None:

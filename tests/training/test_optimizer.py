@@ -1,5 +1,8 @@
 """The optimizers against Keras' own, and what they refuse."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("ours", "keras_own"), PAIRS, ids=lambda v: getattr(v, "_id", None))
-def test_update_equals_keras(ours: Optimizer, keras_own) -> None:
+def test_update_equals_keras(ours: Optimizer, keras_own: Callable[[], Any]) -> None:
     """Ten updates of each optimizer lead to the numbers that Keras' own leads to."""
     start = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
     reference, rule = keras.Variable(start), keras_own()

@@ -8,6 +8,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -56,11 +57,11 @@ def pipeline(shard: training.Shard) -> tf.data.Dataset:
     return data.shuffle(1000, shard.seed).batch(shard.batch_size, drop_remainder=True)
 
 
-def accuracy(labels, outputs):
+def accuracy(labels: Any, outputs: Any) -> Any:
     return keras.metrics.binary_accuracy(labels["sign"], outputs["sign"])
 
 
-def main(_) -> None:
+def main(_: object) -> None:
     join = (
         training.alone(threads=1)
         if FLAGS.alone
@@ -90,7 +91,7 @@ def main(_) -> None:
                 checkpoint_steps=FLAGS.checkpoint_steps,
             ),
         )
-    report = {"step": result.step, "updates": result.updates, **result.figures}
+    report: dict[str, Any] = {"step": result.step, "updates": result.updates, **result.figures}
     if result.model:
         report["weights"] = [np.asarray(w).ravel().tolist() for w in result.model.get_weights()]
     print("RESULT " + json.dumps(report), flush=True)
