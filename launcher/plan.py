@@ -127,9 +127,6 @@ def plan(
     hosts = _place(spec, facts)
     gpus = _device_ids(spec, hosts, facts)
     addresses = tuple(_addresses(spec, hosts, facts))
-    cluster: dict[TaskType, list[str]] = {}
-    for task, address in zip(spec.tasks, addresses, strict=True):
-        cluster.setdefault(task.id.type, []).append(str(address))
     layout = Layout.of(spec, job, run_id, run_dir, python)
     env = layout.env(spec, run_id)
     containers = tuple(
@@ -141,7 +138,7 @@ def plan(
         job=job,
         backend=spec.backend,
         strategy=spec.strategy,
-        cluster={task_type: tuple(of_type) for task_type, of_type in cluster.items()},
+        cluster=_cluster(spec.tasks, addresses),
         tasks=containers,
         timeouts=spec.timeouts,
         run_dir=run_dir,
@@ -181,6 +178,14 @@ def plan_single(
         run_dir=run_dir,
         checkpoint_dir=layout.checkpoint_dir,
     )
+
+
+def _cluster(tasks: Sequence[Task], addresses: Sequence[Address]) -> Cluster:
+    """Return the addresses by task type."""
+    of_type: dict[TaskType, list[str]] = {}
+    for task, address in zip(tasks, addresses, strict=True):
+        of_type.setdefault(task.id.type, []).append(str(address))
+    return {task_type: tuple(listed) for task_type, listed in of_type.items()}
 
 
 def _container(

@@ -18,7 +18,7 @@ from launcher.strategy import Role, Strategy
 from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
 
 ROOT = Path(__file__).parent.parent
-RUN = "/work/runs/r1"
+RUN = "/srv/runs/r1"
 TRAINER = Job(
     "mnist_dist", "/code/trainers/mnist_dist.py", ("--epochs", "3"), "/home/me",
     platform_args=True, data_dir="/code/trainers/data",

@@ -38,9 +38,17 @@ def entry() -> None:
     except BrokenPipeError:  # `launch … | head`: what was wanted has been read
         pass
     except OSError as error:
-        os.write(2, f"launch: {error.strerror}\n".encode())
         code = code or 3
+        say_error(f"launch: {error.strerror}")
     os._exit(code)
+
+
+def say_error(text: str) -> None:
+    """Write a line on standard error, past its buffer; where nobody reads it, nothing happens."""
+    try:  # noqa: SIM105 - contextlib would be one import more for `launch --help`
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
+    except OSError:
+        pass
 
 
 def _complete_streams() -> None:

@@ -1,6 +1,5 @@
 """A plan performed: the run directory made, the tasks supervised, the report shown."""
 
-import contextlib
 import gc
 import os
 import sys
@@ -9,6 +8,7 @@ from typing import TextIO
 
 from launcher import claims, report
 from launcher.backends import process
+from launcher.cli import say_error
 from launcher.cluster import Backend
 from launcher.errors import HostError, InputError
 from launcher.lifecycle import Outcome
@@ -40,10 +40,11 @@ def perform(plan: Plan, fixed_ports: Mapping[TaskId, int], *, as_json: bool) -> 
     process.check(plan, fixed_ports)
     with claims.ports(c.address.port for c in plan.tasks if plan.cluster):
         result = _perform(plan, sys.stderr if as_json else sys.stdout)
-    # Nobody may read any more (`launch … | head`, a closed terminal): the run's end stays its own.
-    with contextlib.suppress(OSError):
+    try:
         _show(result, as_json=as_json)
         sys.stdout.flush()
+    except OSError:  # nobody reads any more (`launch … | head`): the run's end stays its own
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     return EXIT_CODES[result.run.outcome] if result.run.outcome else 1
 
 
@@ -58,9 +59,8 @@ def _perform(plan: Plan, stream: TextIO) -> Result:
 
 
 def _say_closed(plan: Plan) -> None:
-    with contextlib.suppress(OSError):
-        what = "nobody reads standard output any more; the run goes on, its logs are in"
-        print(f"launch: {what} {plan.run_dir}/logs", file=sys.stderr)
+    what = "nobody reads standard output any more; the run goes on, its logs are in"
+    say_error(f"launch: {what} {plan.run_dir}/logs")
 
 
 def _keep(directory: RunDirectory, summary: Mapping[str, object]) -> None:

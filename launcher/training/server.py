@@ -129,6 +129,8 @@ def _watch(
         if now - probed >= _PROBE_S:
             probed = now
             if listens(chief):
+                if not was_seen:
+                    say(f"{config.task} has found the chief at {chief}")
                 last_seen, was_seen = time.monotonic(), True
         if not was_seen and now - started >= start_timeout_s:
             return 1, f"no chief came at {chief} within {start_timeout_s:g} s"

@@ -156,6 +156,8 @@ def test_servers_leave_a_chief_that_vanished(tmp_path: Path) -> None:
     with Processes(("chief:0", "worker:0", "ps:0"), tmp_path) as cluster:
         cluster.start(command(tmp_path, *LONG, "--chief_gone_s=2"))
         cluster.wait_for("chief:0", "epoch 1/")
+        for server in ("worker:0", "ps:0"):
+            cluster.wait_for(server, "has found the chief")
         cluster.kill("chief:0")
         assert cluster.wait("worker:0") == cluster.wait("ps:0") == 1
         cluster.wait_for("ps:0", "error: the chief at .* has been unreachable for 2 s")
