@@ -1,6 +1,7 @@
 """How a run ended, for people and for programs: who failed first, and where everything is."""
 
 import math
+import os
 
 from launcher import diagnosis
 from launcher import strategy as rules
@@ -59,8 +60,8 @@ def to_text(result: Result) -> str:
     if observed.metrics:
         lines.append(f"result  {_plain(_metrics(observed.metrics))}")
     if observed.model:
-        lines.append(f"model   {_plain(observed.model)}")
-    lines.append(f"logs    {plan.run_dir}/logs")
+        lines.append(f"model   {_from_here(_plain(observed.model))}")
+    lines.append(f"logs    {_from_here(plan.run_dir)}/logs")
     return "\n".join(lines)
 
 
@@ -134,6 +135,14 @@ def _finite(value: object) -> object:
 def _plain(text: str) -> str:
     """Return what a task said of itself without what would act on a terminal."""
     return printable(text.replace("\n", " ").encode("utf-8", "replace")).decode()
+
+
+def _from_here(path: str) -> str:
+    """Return a path as one would type it here: relative where it lies below the current folder."""
+    try:
+        return path.removeprefix(f"{os.getcwd()}/")
+    except OSError:
+        return path
 
 
 def _metrics(metrics: dict[str, object]) -> str:

@@ -92,4 +92,4 @@ def test_main_job(tmp_path: Path) -> None:
     assert re.search(r"chief:0 +succeeded", done.stdout)
     assert re.search(r"worker:0 +succeeded", done.stdout)
     [model] = re.findall(r"^model +(.+)$", done.stdout, re.MULTILINE)
-    assert Path(model, "saved_model.pb").is_file()
+    assert (tmp_path / model / "saved_model.pb").is_file()

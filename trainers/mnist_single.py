@@ -83,7 +83,7 @@ def save(model: keras.Model) -> None:
     )
     directory = Path(FLAGS.model_dir or FLAGS.output_dir)
     *_, saved = training.save(model, directory, "mnist", {"serve_uint8": serve_uint8})
-    print(f"the model is in {saved}, {saved}.keras and {saved}.h5")
+    print(f"the model is in {directory}: {saved.name}, {saved.name}.keras, {saved.name}.h5")
 
 
 def from_flags() -> tuple[training.Settings, training.Optimizer]:
