@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
-settings.register_profile("launch", deadline=None)  # a busy machine is no failure
+# A busy machine is no failure; and in CI a change answers for itself, so its examples are fixed.
+settings.register_profile("launch", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("launch")
 
 DEADLINE_S = 30.0

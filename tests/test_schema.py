@@ -113,6 +113,9 @@ def test_wrong_documents_are_refused(text: str) -> None:
 # properties
 
 
+OF_THE_PARTS = ("already", "expected at most one, got 2")
+
+
 def decodes(document: object) -> bool:
     """Whether the decoder takes a document's structure, whatever its parts say of each other."""
     decoder = Decoder("f.yaml")
@@ -121,7 +124,8 @@ def decodes(document: object) -> bool:
     file = decoder.decode(composed.root, ClusterFile)
     problems = decoder.problems
     if file and file.cluster is not None:
-        problems = [*problems, *read_cluster(file.cluster, "cluster")[2]]
+        found = read_cluster(file.cluster, "cluster")[2]
+        problems = [*problems, *(p for p in found if not p.what.endswith(OF_THE_PARTS))]
     return not problems
 
 
