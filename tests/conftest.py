@@ -22,6 +22,14 @@ DEADLINE_S = 30.0
 TWO_TASKS = "tasks: {chief: {}, worker: {}}\ntimeouts: {grace_s: 5}\n"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what killed TensorFlow processes leave behind among pytest's own folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
+        yield
+
+
 def until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
     """Return once `condition` holds; fail the test where it does not within the deadline."""
     end = time.monotonic() + deadline_s
