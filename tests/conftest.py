@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.testbed.fixtures"]
+
 # A busy machine is no failure; and in CI a change answers for itself, so its examples are fixed.
 settings.register_profile("launch", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("launch")
