@@ -10,7 +10,8 @@ import time
 from bench.measure import median_ratio, say
 from launcher.cluster import Backend, ClusterSpec, Host, Task
 from launcher.layout import Job
-from launcher.plan import HostFacts, plan
+from launcher.placement import HostFacts
+from launcher.plan import plan
 from launcher.strategy import Strategy
 from launcher.task import CHIEF, TaskId, TaskType
 

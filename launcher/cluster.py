@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple
 
-from launcher import names
+from launcher import names, size
 from launcher.address import is_loopback
 from launcher.strategy import Strategy
 from launcher.task import TaskId
@@ -29,6 +29,7 @@ class Form(StrEnum):
     ABSOLUTE_PATH = "an absolute path"
     SCALAR = "a text or number"
     ENV_NAME = "the name of an environment variable"
+    SIZE = size.RULE
 
 
 Count = Annotated[int, Range(0)]
@@ -38,6 +39,7 @@ Port = Annotated[int, Range(1, 65535)]
 AbsolutePath = Annotated[str, Form.ABSOLUTE_PATH]
 Scalar = Annotated[str, Form.SCALAR]
 Env = Mapping[str, Scalar]
+Size = Annotated[str, Form.SIZE]
 
 
 class Backend(StrEnum):
@@ -45,6 +47,14 @@ class Backend(StrEnum):
 
     PROCESS = "process"
     DOCKER = "docker"
+
+
+class ImageTransfer(StrEnum):
+    """How an image reaches the hosts that lack it."""
+
+    AUTO = "auto"  #: pulled where its registry answers, else shipped
+    PULL = "pull"  #: by each host from the registry in its name
+    SHIP = "ship"  #: from this machine, over the SSH connection
 
 
 class Ssh(NamedTuple):
@@ -68,11 +78,15 @@ class Host(NamedTuple):
     address: The name or IP address at which the other hosts' tasks reach it.
     gpus: How many GPUs it lends: a number, a list of ids or UUIDs, or `auto` to ask nvidia-smi.
     ssh: How to log in. Without it, as `ssh ADDRESS` would.
+    docker_socket: Where its Docker Engine listens; on this machine $DOCKER_HOST is read too.
+    nccl_interface: Its network interface for NCCL, where it differs from the cluster's.
     """
 
     address: str
     gpus: Gpus | tuple[Count | str, ...] | Literal["auto"] = 0
     ssh: Ssh | None = None
+    docker_socket: AbsolutePath | None = None
+    nccl_interface: str | None = None
 
     @property
     def is_here(self) -> bool:
@@ -90,14 +104,17 @@ class Host(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The training data.
+    """The training data: either `path` or `sync`.
 
     path: The folder on the hosts that holds it.
+    sync: A folder of this machine, of which each host gets a copy once, into a Docker volume;
+        later runs use it again as long as its content is the same.
     at: Where a container sees it; processes use `path` itself.
     read_only: Whether tasks may only read it.
     """
 
-    path: AbsolutePath
+    path: AbsolutePath | None = None
+    sync: str | None = None
     at: AbsolutePath = "/data/data"
     read_only: bool = True
 
@@ -113,6 +130,17 @@ class Volume(NamedTuple):
     path: AbsolutePath
     at: AbsolutePath
     read_only: bool = False
+
+
+class Secret(NamedTuple):
+    """What a task may know and nobody else: either `file` or `env`.
+
+    file: The file of this machine that holds it.
+    env: The environment variable of this machine that holds it.
+    """
+
+    file: str | None = None
+    env: str | None = None
 
 
 class Restarts(NamedTuple):
@@ -150,6 +178,8 @@ class Task(NamedTuple):
     gpus: int
     env: Mapping[str, str]
     args: tuple[str, ...]
+    memory: str | None = None
+    cpus: float | None = None
 
 
 class Source(NamedTuple):
@@ -188,5 +218,19 @@ class ClusterSpec(NamedTuple):
     timeouts: Timeouts = Timeouts()
     python: str | None = None
     code: str | None = None
+    image_transfer: ImageTransfer = ImageTransfer.AUTO
+    secrets: Mapping[str, Secret] = {}
+    shm_size: str = "1g"
+    memory: str | None = None
+    cpus: float | None = None
+    ulimits: Mapping[str, str] = {}
+    nccl_interface: str | None = None
     source: Source = Source()
     notes: tuple[str, ...] = ()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether every host that may get a task is this machine."""
+        named = {task.host for task in self.tasks}
+        used = self.hosts.values() if None in named else [self.hosts[n] for n in named if n]
+        return all(host.is_here for host in used)

@@ -15,15 +15,20 @@ from launcher.cluster import (
     Form,
     Gpus,
     Host,
+    ImageTransfer,
     Port,
     Range,
     Restarts,
+    Secret,
+    Size,
     Timeouts,
     Volume,
 )
 from launcher.strategy import Strategy
 from launcher.task import TaskType
 
+Cpus = Annotated[float, Range(0.01)]
+Secrets = Mapping[str, Secret]
 TaskCount = Annotated[int, Range(1, 100_000)]
 OldForm = Mapping[str, Any]  # a cluster as in a TF_CONFIG, which `launcher.tf_config` reads
 
@@ -37,6 +42,8 @@ class TaskGroup(NamedTuple):
     port: The port of the first one on each host; the next on that host takes the next port
         (without host and hosts: the next one wherever it stands). Without it: free ports.
     gpus: How many GPUs each one gets.
+    memory: The most memory that each one's container may use.
+    cpus: The most CPU time that each one's container may use, in cores.
     env: Environment variables for these tasks alone.
     args: Arguments for these tasks alone, before those of the command line; behind a plain
         command.
@@ -47,6 +54,8 @@ class TaskGroup(NamedTuple):
     hosts: tuple[str, ...] | None = None
     port: Port | None = None
     gpus: Gpus = 0
+    memory: Size | None = None
+    cpus: Cpus | None = None
     env: Env = {}
     args: tuple[Annotated[str, Form.SCALAR], ...] = ()
 
@@ -61,7 +70,7 @@ class ClusterFile(NamedTuple):
     hosts: The machines by name. Without it: this machine alone.
     tasks: The tasks by type.
     cluster: The old form, as in a TF_CONFIG: task type (master too) to a list of host:port.
-        `tasks` beside it may give only gpus, env and args.
+        `tasks` beside it may say no count, hosts and ports.
     data: The training data.
     volumes: More folders of the hosts for containers to see.
     checkpoints: A folder that all hosts share, for the checkpoints of runs.
@@ -71,6 +80,14 @@ class ClusterFile(NamedTuple):
     python: The Python that runs trainers; default: the launcher's own for processes, `python`
         in containers.
     code: The folder to copy into containers with the trainer; default: the trainer's file alone.
+    image_transfer: How the image reaches hosts that lack it; auto: pulled where its registry
+        answers, else shipped from this machine, only the layers that a host lacks.
+    secrets: Files for containers below /run/secrets, by name.
+    shm_size: The size of each container's /dev/shm.
+    memory: The most memory that a container may use.
+    cpus: The most CPU time that a container may use, in cores.
+    ulimits: Limits of each container by name, `NUMBER` or `SOFT:HARD`, -1 for none.
+    nccl_interface: The network interface for NCCL ($NCCL_SOCKET_IFNAME).
     allow_public: Accept addresses that the whole internet can reach. TensorFlow's servers take
         commands from anyone who reaches them.
     """
@@ -90,4 +107,11 @@ class ClusterFile(NamedTuple):
     timeouts: Timeouts = Timeouts()
     python: str | None = None
     code: str | None = None
+    image_transfer: ImageTransfer = ImageTransfer.AUTO
+    secrets: Secrets = {}
+    shm_size: Size = "1g"
+    memory: Size | None = None
+    cpus: Cpus | None = None
+    ulimits: Env = {}
+    nccl_interface: str | None = None
     allow_public: bool = False

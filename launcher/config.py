@@ -5,6 +5,7 @@ path. What only a host knows (whether it answers, its free ports, its GPUs under
 asked here.
 """
 
+import os.path
 from collections.abc import Iterator, Mapping
 
 import yaml
@@ -41,7 +42,27 @@ def read(path: str, *, strategy: Strategy = Strategy.AUTO) -> ClusterSpec:
         raise InputError(f"{path}: not UTF-8 text, byte {error.start}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    return parse(text, path, strategy=strategy)
+    spec = parse(text, path, strategy=strategy)
+    return _located(spec, os.path.dirname(os.path.abspath(path)))
+
+
+def _located(spec: ClusterSpec, folder: str) -> ClusterSpec:
+    """Return the spec with this machine's paths absolute: they are relative to the file's."""
+
+    def located(path: str) -> str:
+        return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
+
+    if spec.code:
+        spec = spec._replace(code=located(spec.code))
+    if spec.data and spec.data.sync:
+        spec = spec._replace(data=spec.data._replace(sync=located(spec.data.sync)))
+    if spec.secrets:
+        secrets = {
+            name: secret._replace(file=located(secret.file)) if secret.file else secret
+            for name, secret in spec.secrets.items()
+        }
+        spec = spec._replace(secrets=secrets)
+    return spec
 
 
 def parse(
@@ -129,7 +150,7 @@ class _Reader(Decoder):
                 host = names[index % len(names)]
                 port = group.port + taken.get(host, 0) if group.port else None
                 taken[host] = taken.get(host, 0) + 1
-                yield Task(TaskId(task_type, index), host, port, group.gpus, group.env, group.args)
+                yield _task(TaskId(task_type, index), host, port, group)
 
     def _host_names(
         self, group: TaskGroup, hosts: Mapping[str, Host], key_path: str
@@ -158,9 +179,9 @@ class _Reader(Decoder):
         by_address = {h.address: name for name, h in hosts.items() if h.address}
         for key, group in (file.tasks or {}).items():
             given = group or TaskGroup()
-            if given != TaskGroup(gpus=given.gpus, env=given.env, args=given.args):
+            if given._replace(count=None, host=None, hosts=None, port=None) != given:
                 self.problem(
-                    f"tasks.{key}", "beside cluster only gpus, env and args may be given here"
+                    f"tasks.{key}", "beside cluster count, hosts and ports may not be given here"
                 )
             elif not problems and key not in cluster:
                 self.problem(f"tasks.{key}", f"cluster lists no {key}")
@@ -179,9 +200,7 @@ class _Reader(Decoder):
                         name += "-"
                     hosts[name] = Host(address.host)
                 by_address[address.host] = name
-                yield Task(
-                    TaskId(task_type, index), name, address.port, group.gpus, group.env, group.args
-                )
+                yield _task(TaskId(task_type, index), name, address.port, group)
 
     def _without_idle_ps(
         self, tasks: tuple[Task, ...], strategy: Strategy, *, old_form: bool
@@ -198,4 +217,12 @@ class _Reader(Decoder):
         return kept
 
 
-_SAME = "image data volumes checkpoints env restarts timeouts python code".split()  # noqa: SIM905
+def _task(task: TaskId, host: str | None, port: int | None, group: TaskGroup) -> Task:
+    return Task(task, host, port, group.gpus, group.env, group.args, group.memory, group.cpus)
+
+
+_OF_CONTAINERS = "image_transfer secrets shm_size memory cpus ulimits".split()  # noqa: SIM905
+_SAME = [
+    *"image data volumes checkpoints env restarts timeouts python code nccl_interface".split(),  # noqa: SIM905
+    *_OF_CONTAINERS,
+]

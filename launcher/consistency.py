@@ -10,6 +10,10 @@ from launcher.names import RULE, is_name
 from launcher.strategy import Strategy
 from launcher.task import TaskId, TaskType
 
+_FOR_CONTAINERS = (
+    *("volumes", "code", "image_transfer", "secrets", "shm_size", "memory", "cpus", "ulimits"),
+)
+_OURS = ("/", "/data", "/data/output", "/data/checkpoints", "/run/secrets")
 _NOT_ACTED_ON = ("restarts", "timeouts.start_s", "timeouts.stalled_s")
 
 
@@ -25,12 +29,16 @@ def check(spec: ClusterSpec, file: ClusterFile, decoder: Decoder) -> None:
     _backend(spec, decoder)
     _environments(file, decoder)
     _mounts(file, decoder)
+    _sources(file, decoder)
+    _ulimits(file, decoder)
 
 
 def notes(spec: ClusterSpec, decoder: Decoder) -> Iterator[str]:
     """Yield what a user should know of a file that is right."""
-    if spec.backend is Backend.PROCESS and spec.volumes:
-        yield "volumes are for containers; processes see this machine's own files"
+    if spec.backend is Backend.PROCESS:
+        given = [key for key in _FOR_CONTAINERS if key in decoder.lines]
+        if given:
+            yield f"{', '.join(given)}: for containers only; processes see this machine as it is"
     for key in _NOT_ACTED_ON:
         if key in decoder.lines:
             yield f"{key} is not acted on by this version: what fails ends the run"
@@ -153,6 +161,41 @@ def _mounts(file: ClusterFile, decoder: Decoder) -> None:
         if mount.at and mounts.setdefault(mount.at, key_path) != key_path:
             first = mounts[mount.at]
             decoder.problem(key_path, f"{first} is mounted at {mount.at} already")
+
+        if mount.at and (mount.at.rstrip("/") or "/") in _OURS:
+            decoder.problem(f"{key_path}.at", f"the launcher itself fills {mount.at}")
+
+
+def _sources(file: ClusterFile, decoder: Decoder) -> None:
+    """Check that what may come from two places comes from one."""
+    if file.data:
+        _one_of(decoder, "data", path=file.data.path, sync=file.data.sync)
+    for name, secret in file.secrets.items():
+        if not is_name(name):
+            decoder.problem(f"secrets.{name}", f"expected {RULE} as the secret's name")
+        if secret:
+            _one_of(decoder, f"secrets.{name}", file=secret.file, env=secret.env)
+
+
+def _one_of(decoder: Decoder, key_path: str, **values: str | None) -> None:
+    if any(path == key_path or path.startswith(f"{key_path}.") for path in decoder.wrong):
+        return
+    given = [key for key, value in values.items() if value]
+    if len(given) != 1:
+        got = " and ".join(given) or "neither"
+        decoder.problem(key_path, f"expected one of {', '.join(values)}, got {got}")
+
+
+def _ulimits(file: ClusterFile, decoder: Decoder) -> None:
+    for name, text in file.ulimits.items():
+        parts = text.split(":") if text is not None else []
+        if (parts and not all(_is_limit(part) for part in parts[:2])) or len(parts) > 2:
+            what = f"expected NUMBER or SOFT:HARD (-1 for no limit), got {text!r}"
+            decoder.problem(f"ulimits.{name}", what)
+
+
+def _is_limit(text: str) -> bool:
+    return text == "-1" or (text.isascii() and text.isdigit())
 
 
 def _mounted(file: ClusterFile) -> Iterator[tuple[str, Data | Volume]]:

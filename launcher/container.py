@@ -16,11 +16,28 @@ MASK = "********"
 
 
 class Mount(NamedTuple):
-    """A folder of the host that the container sees."""
+    """A folder that the container sees.
+
+    source: an absolute path on the host, or the name of a Docker volume there; of a `synced`
+        one the folder on the launching machine, of which the host gets a copy.
+    """
 
     source: str
     target: str
     read_only: bool
+    synced: bool = False
+
+
+class Limits(NamedTuple):
+    """What a container may use, in bytes and cores; None for no limit.
+
+    ulimits: name → (soft, hard), -1 for no limit.
+    """
+
+    shm_bytes: int | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    ulimits: Mapping[str, tuple[int, int]] = {}
 
 
 class Container(NamedTuple):
@@ -44,6 +61,7 @@ class Container(NamedTuple):
     output_dir: str
     image: str | None = None
     mounts: tuple[Mount, ...] = ()
+    limits: Limits = Limits()
 
 
 def is_secret(key: str) -> bool:

@@ -24,6 +24,7 @@ from launcher.hints import (
 )
 from launcher.names import is_name
 from launcher.nodes import MERGE, Mismatch, construct, kind_of, line_of, show, text_of
+from launcher.size import is_size
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class Decoder:
     def _annotated_base(
         self, node: yaml.Node, base: Hint, checks: list[object], path: str
     ) -> object:
-        if Form.SCALAR in checks:
+        if Form.SCALAR in checks or Form.SIZE in checks:
             return text_of(node)
         return self._value(node, base, path)
 
@@ -229,6 +230,7 @@ def _checked(value: object, checks: list[object]) -> object:
 _FORMS: Mapping[object, Callable[[str], bool]] = {
     Form.NAME: is_name,
     Form.ABSOLUTE_PATH: lambda text: text.startswith("/") and "\0" not in text,
+    Form.SIZE: is_size,
 }
 
 

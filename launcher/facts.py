@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from launcher.errors import HostError
 from launcher.names import as_name
-from launcher.plan import HostFacts
+from launcher.placement import HostFacts
 
 # Below the range from which Linux hands out ports for outgoing connections by default
 # (net.ipv4.ip_local_port_range), so that no connection of a task takes a port before its server.

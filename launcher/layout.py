@@ -7,6 +7,8 @@ from launcher.cluster import Backend, ClusterSpec
 from launcher.container import Mount
 
 CONTAINER_WORK_DIR = "/data"  # the platform's code folder; data and output lie below it
+CONTAINER_OUTPUT_DIR = f"{CONTAINER_WORK_DIR}/output"
+CONTAINER_CHECKPOINT_DIR = f"{CONTAINER_WORK_DIR}/checkpoints"
 
 
 class Job(NamedTuple):
@@ -32,7 +34,8 @@ class Layout(NamedTuple):
     """Where things lie for the tasks of one run, every path as the tasks see it.
 
     command: what comes before the arguments: the interpreter and the script, or nothing.
-    output_root: each task's own folder lies below it; None where every task has its own disk.
+    output_root: each task's own folder lies below it; None where every task has a volume of its
+        own.
     """
 
     command: tuple[str, ...]
@@ -47,7 +50,7 @@ class Layout(NamedTuple):
     def of(cls, spec: ClusterSpec, job: Job, run_id: str, run_dir: str, python: str) -> "Layout":
         """Return the layout of a run; `python` runs scripts here where the spec names none."""
         if spec.backend is Backend.DOCKER:
-            layout = cls._in_containers(spec, job)
+            layout = cls._in_containers(spec, job, run_id)
         else:
             layout = cls._here(spec, job, run_dir, python)
         if spec.checkpoints is None:
@@ -60,29 +63,39 @@ class Layout(NamedTuple):
             command=(spec.python or python, job.script) if job.script else (),
             work_dir=job.cwd,
             script_dir=(job.script or "").rpartition("/")[0],
-            data_dir=spec.data.path if spec.data else job.data_dir,
+            data_dir=(spec.data.path or spec.data.sync or "") if spec.data else job.data_dir,
             output_root=f"{run_dir}/output",
             checkpoint_dir=f"{run_dir}/checkpoints",
         )
 
     @classmethod
-    def _in_containers(cls, spec: ClusterSpec, job: Job) -> "Layout":
-        script = (job.script or "").rpartition("/")[2]
-        data = (Mount(*spec.data),) if spec.data else ()
+    def _in_containers(cls, spec: ClusterSpec, job: Job, run_id: str) -> "Layout":
+        script = _in_container(job.script, spec.code)
+        mounts = [Mount(*volume) for volume in spec.volumes]
+        if spec.data:
+            source = spec.data.path or spec.data.sync or ""
+            synced = spec.data.path is None
+            mounts.append(Mount(source, spec.data.at, spec.data.read_only, synced))
+        checkpoint_dir = f"{CONTAINER_OUTPUT_DIR}/checkpoints"
+        if spec.checkpoints:
+            mounts.append(Mount(spec.checkpoints, spec.checkpoints, read_only=False))
+        elif spec.is_here:
+            checkpoint_dir = CONTAINER_CHECKPOINT_DIR
+            mounts.append(Mount(volume_name(run_id, "checkpoints"), checkpoint_dir, False))
         return cls(
-            command=(spec.python or "python", f"{CONTAINER_WORK_DIR}/{script}") if script else (),
+            command=(spec.python or "python", script) if script else (),
             work_dir=CONTAINER_WORK_DIR,
             script_dir=CONTAINER_WORK_DIR,
             data_dir=spec.data.at if spec.data else f"{CONTAINER_WORK_DIR}/data",
             output_root=None,
-            checkpoint_dir=f"{CONTAINER_WORK_DIR}/output/checkpoints",
-            mounts=(*data, *(Mount(*volume) for volume in spec.volumes)),
+            checkpoint_dir=checkpoint_dir,
+            mounts=tuple(mounts),
         )
 
     def output_dir(self, task: str) -> str:
         """Return where a task, given by its name in paths, writes its results."""
         if self.output_root is None:
-            return f"{CONTAINER_WORK_DIR}/output"
+            return CONTAINER_OUTPUT_DIR
         return f"{self.output_root}/{task}"
 
     def platform_args(self, output_dir: str, gpus: int) -> tuple[str, ...]:
@@ -106,3 +119,20 @@ class Layout(NamedTuple):
             "LAUNCH_SUPERVISED": "1",
             "LAUNCH_CHECKPOINT_DIR": self.checkpoint_dir,
         }
+
+
+def volume_name(run_id: str, what: str) -> str:
+    """Return the name of a Docker volume of a run."""
+    return f"launch-{run_id}-{what}"
+
+
+def _in_container(script: str | None, code: str | None) -> str:
+    """Return where a script of this machine lies in a container; nothing for no script.
+
+    `code` is copied with its folders; a script from elsewhere comes beside it.
+    """
+    if script is None:
+        return ""
+    if code and script.startswith(f"{code}/"):
+        return f"{CONTAINER_WORK_DIR}/{script.removeprefix(f'{code}/')}"
+    return f"{CONTAINER_WORK_DIR}/{script.rpartition('/')[2]}"

@@ -34,6 +34,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"  #: every task that decides ended with 0
     FAILED = "failed"  #: a task that may not fail ended with something else
     NOT_STARTED = "not started"  #: a task could not be started
+    HOST_LOST = "host lost"  #: a host could not be reached any more
     TIMED_OUT = "timed out"  #: timeouts.run_s was over
     INTERRUPTED = "interrupted"  #: SIGINT to the launcher
     TERMINATED = "terminated"  #: SIGTERM or SIGHUP to the launcher
@@ -122,12 +123,26 @@ class StartFailed:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """An attempt ended; `code` is its exit code, -N for signal N."""
+    """An attempt ended; `code` is its exit code, -N for signal N.
+
+    reason: what ended it, where more is known than the code says.
+    """
 
     at: float
     task: TaskId
     attempt: int
     code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Nobody can tell any more how an attempt does: its host cannot be reached."""
+
+    at: float
+    task: TaskId
+    attempt: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +160,7 @@ class Tick:
     at: float
 
 
-Event = Started | StartFailed | Exited | StopAsked | Tick
+Event = Started | StartFailed | Exited | Lost | StopAsked | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +207,8 @@ def step(run: Run, event: Event) -> tuple[Run, tuple[Command, ...]]:
             run, commands = _start_failed(run, event)
         case Exited():
             run, commands = _exited(run, event)
+        case Lost():
+            run, commands = _lost(run, event)
         case StopAsked():
             run, commands = _stop_asked(run, event)
         case Tick():
@@ -200,7 +217,7 @@ def step(run: Run, event: Event) -> tuple[Run, tuple[Command, ...]]:
     return _finished(run), (*commands, *due)
 
 
-def _current(run: Run, event: Started | StartFailed | Exited) -> Attempt | None:
+def _current(run: Run, event: Started | StartFailed | Exited | Lost) -> Attempt | None:
     attempt = run.tasks.get(event.task)
     same = attempt is not None and attempt.number == event.attempt and attempt.state not in FINAL
     return attempt if same else None
@@ -237,7 +254,9 @@ def _exited(run: Run, event: Exited) -> tuple[Run, tuple[Command, ...]]:
     if attempt is None:
         return run, ()
     state = _end_state(run, attempt, event.code)
-    run = _with(run, event.task, state=state, ended_at=event.at, code=event.code)
+    run = _with(
+        run, event.task, state=state, ended_at=event.at, code=event.code, reason=event.reason
+    )
     if run.phase is not Phase.RUNNING:
         return run, ()
     if state is TaskState.FAILED and not rules.may_fail(event.task):
@@ -251,7 +270,18 @@ def _exited(run: Run, event: Exited) -> tuple[Run, tuple[Command, ...]]:
     return run, ()
 
 
-def _end_state(run: Run, attempt: Attempt, code: int) -> TaskState:
+def _lost(run: Run, event: Lost) -> tuple[Run, tuple[Command, ...]]:
+    attempt = _current(run, event)
+    if attempt is None:
+        return run, ()
+    state = _end_state(run, attempt, None)
+    run = _with(run, event.task, state=state, ended_at=event.at, reason=event.reason)
+    if run.phase is not Phase.RUNNING or rules.may_fail(event.task):
+        return run, ()
+    return _stop(replace(run, first_failure=event.task), Outcome.HOST_LOST, event.at)
+
+
+def _end_state(run: Run, attempt: Attempt, code: int | None) -> TaskState:
     if code == 0:
         return TaskState.SUCCEEDED
     if run.first_failure is not None:

@@ -52,12 +52,40 @@ class _Tail:
     shown: bytes = b""
 
 
+class _Status:
+    """Lines that stand at the bottom of a terminal while there are any."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+        self._drawn: tuple[str, ...] = ()
+        self.lines: tuple[str, ...] = ()
+
+    def drawn(self) -> bytes:
+        """Return what makes the terminal show the present lines; nothing where it does."""
+        lines = self.lines
+        if self._fd is None or lines == self._drawn:
+            return b""
+        try:
+            width = os.get_terminal_size(self._fd).columns
+        except OSError:
+            return b""
+        text = self.erased() + "".join(f"{line[: width - 1]}\n" for line in lines).encode()
+        self._drawn = lines
+        return text
+
+    def erased(self) -> bytes:
+        """Return what takes the lines that are shown away."""
+        count, self._drawn = len(self._drawn), ()
+        return f"\x1b[{count}A\x1b[J".encode() if count else b""
+
+
 class Console:
     """Shows log files and messages on one file descriptor.
 
     fd: where to write; a closed pipe there ends the showing, never the run.
     on_marker: called, from the console's own thread, with each marker line's fields.
     on_closed: called once, from there too, when nobody can read `fd` any more.
+    terminal: whether `fd` is a terminal, on which a status can stand below everything else.
     """
 
     def __init__(
@@ -68,6 +96,7 @@ class Console:
         colour: bool,
         on_marker: OnMarker,
         on_closed: Callable[[], None] = lambda: None,
+        terminal: bool = False,
     ) -> None:
         self._fd = fd
         self._on_marker = on_marker
@@ -76,6 +105,8 @@ class Console:
         self._messages: deque[str] = deque()
         self._arriving: deque[_Tail] = deque()
         self._tails: dict[TaskId, _Tail] = {}
+        self.is_terminal = terminal
+        self._status = _Status(fd if terminal else None)
         self._wake = threading.Event()
         self._closing = False
         self.is_open = True
@@ -85,6 +116,11 @@ class Console:
     def say(self, message: str) -> None:
         """Show a message of the launcher's own on a line of its own."""
         self._messages.append(message)
+        self._wake.set()
+
+    def show_status(self, lines: Sequence[str]) -> None:
+        """Keep these lines below everything else that is shown; on a terminal only."""
+        self._status.lines = tuple(lines)
         self._wake.set()
 
     def follow(self, task: TaskId, path: str) -> None:
@@ -118,12 +154,14 @@ class Console:
                 self._write(self._messages.popleft().encode("utf-8", "replace") + b"\n")
             if any(moved):
                 continue
+            self._put(self._status.drawn())
             if closing and not self._arriving and not self._messages:
                 break
             self._wake.wait(_IDLE_S)
             self._wake.clear()
         for tail in self._tails.values():
             self._finish(tail)
+        self._put(self._status.erased())
 
     def _finish(self, tail: _Tail | None) -> None:
         """Show the rest of a complete file, its last line without a newline too."""
@@ -179,6 +217,9 @@ class Console:
         return printable(line) + b"\n"
 
     def _write(self, data: bytes) -> None:
+        self._put(self._status.erased() + data)
+
+    def _put(self, data: bytes) -> None:
         view = memoryview(data)
         while view and self.is_open:
             try:

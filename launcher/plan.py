@@ -4,27 +4,37 @@
 hosts before. `--dry-run` prints the very value that a run executes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from heapq import heapify, heapreplace
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from launcher import placement
 from launcher import strategy as rules
 from launcher.address import Address
-from launcher.cluster import Backend, ClusterSpec, Host, Task, Timeouts
-from launcher.container import Container, masked
-from launcher.errors import InputError, Problem
-from launcher.layout import Job, Layout
+from launcher.cluster import (
+    Backend,
+    ClusterSpec,
+    Host,
+    ImageTransfer,
+    Secret,
+    Ssh,
+    Task,
+    Timeouts,
+)
+from launcher.container import Container, Limits, Mount, masked
+from launcher.layout import (
+    CONTAINER_CHECKPOINT_DIR,
+    CONTAINER_OUTPUT_DIR,
+    Job,
+    Layout,
+    volume_name,
+)
+from launcher.placement import HostFacts
+from launcher.size import size_bytes
 from launcher.strategy import Role, Strategy
 from launcher.task import CHIEF, TaskId, TaskType
 from launcher.tf_config import Cluster, TfConfig
 
-
-class HostFacts(NamedTuple):
-    """What was read from one host: ports nobody listens on, and its GPUs' ids."""
-
-    free_ports: tuple[int, ...] = ()
-    gpus: tuple[str, ...] = ()
+HOST_NETWORK = "host"
 
 
 class Plan(NamedTuple):
@@ -35,6 +45,10 @@ class Plan(NamedTuple):
     tasks: in the order chief, worker, ps, evaluator and by index.
     run_dir: absolute path on this machine.
     checkpoint_dir: the folder that all tasks share for checkpoints, as they see it.
+    network: Docker's network of the containers: `host`, or the name of the run's own bridge;
+        nothing for processes.
+    code: the folder of this machine to copy into containers, None for the script alone.
+    hosts: the machines of the tasks, by name.
     """
 
     run_id: str
@@ -47,6 +61,11 @@ class Plan(NamedTuple):
     run_dir: str
     checkpoint_dir: str
     notes: tuple[str, ...] = ()
+    network: str = ""
+    hosts: Mapping[str, Host] = {}
+    code: str | None = None
+    secrets: Mapping[str, Secret] = {}
+    image_transfer: ImageTransfer = ImageTransfer.AUTO
 
     def tf_config(self, task: TaskId) -> TfConfig | None:
         """Return what a task is told of its cluster, or None in a run without a cluster."""
@@ -61,6 +80,8 @@ class Plan(NamedTuple):
         env = dict(container.env)
         if self.backend is Backend.PROCESS or not container.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(container.gpus)
+        if self.backend is Backend.DOCKER and not container.gpus:
+            env["NVIDIA_VISIBLE_DEVICES"] = "void"  # where NVIDIA's runtime is the default one
         config = self.tf_config(container.task)
         if config:
             env["TF_CONFIG"] = config.to_json()
@@ -73,6 +94,18 @@ class Plan(NamedTuple):
     def log_path(self, task: TaskId, attempt: int) -> str:
         """Return the file that holds all that one attempt of a task prints."""
         return f"{self.run_dir}/logs/{task.slug}.{attempt}.log"
+
+    def at_home(self, task: TaskId, path: str) -> str:
+        """Return where a path that a task names lies on this machine once the run is over."""
+        if self.backend is Backend.PROCESS:
+            return path
+        for inside, home in (
+            (CONTAINER_OUTPUT_DIR, f"{self.run_dir}/output/{task.slug}"),
+            (CONTAINER_CHECKPOINT_DIR, f"{self.run_dir}/checkpoints"),
+        ):
+            if path == inside or path.startswith(f"{inside}/"):
+                return home + path.removeprefix(inside)
+        return path
 
     def to_dict(self) -> dict[str, object]:
         """Return the plan for showing and for plan.json; secret values are masked."""
@@ -103,6 +136,17 @@ class Plan(NamedTuple):
             "timeouts": self.timeouts._asdict(),
             "notes": list(self.notes),
             "tasks": tasks,
+            **(self._of_containers() if self.backend is Backend.DOCKER else {}),
+        }
+
+    def _of_containers(self) -> dict[str, object]:
+        return {
+            "network": self.network,
+            "hosts": {name: _written(host) for name, host in self.hosts.items()},
+            "code": self.code,
+            "secrets": sorted(self.secrets),
+            "image_transfer": self.image_transfer.value,
+            "limits": {str(c.task): c.limits._asdict() for c in self.tasks},
         }
 
 
@@ -124,60 +168,147 @@ def plan(
     Raises:
         InputError: the tasks do not fit on the hosts.
     """
-    hosts = _place(spec, facts)
-    gpus = _device_ids(spec, hosts, facts)
-    addresses = tuple(_addresses(spec, hosts, facts))
+    hosts = placement.hosts_of(spec, facts)
+    gpus = placement.device_ids(spec, hosts, facts)
+    network = _network(spec, run_id)
+    if network in ("", HOST_NETWORK):
+        addresses = tuple(placement.addresses(spec, hosts, facts))
+    else:
+        addresses = tuple(placement.named(spec))
     layout = Layout.of(spec, job, run_id, run_dir, python)
-    env = layout.env(spec, run_id)
+    placed = _Placed(spec, job, run_id, layout, layout.env(spec, run_id))
     containers = tuple(
-        _container(task, host, address, ids, layout=layout, env=env, job=job, image=spec.image)
+        placed.container(task, host, address, ids)
         for task, host, address, ids in zip(spec.tasks, hosts, addresses, gpus, strict=True)
     )
-    return Plan(
-        run_id=run_id,
-        job=job,
-        backend=spec.backend,
-        strategy=spec.strategy,
-        cluster=_cluster(spec.tasks, addresses),
-        tasks=containers,
-        timeouts=spec.timeouts,
-        run_dir=run_dir,
-        checkpoint_dir=layout.checkpoint_dir,
-        notes=spec.notes,
-    )
+    return placed.plan(containers, run_dir, network, _cluster(spec.tasks, addresses))
 
 
 def plan_single(
-    job: Job, run_id: str, gpus: Sequence[str], *, run_dir: str, python: str, host: str
+    job: Job,
+    run_id: str,
+    gpus: Sequence[str],
+    *,
+    run_dir: str,
+    python: str,
+    host: str,
+    image: str | None = None,
 ) -> Plan:
-    """Return the plan of one task without a cluster: it sees at most the first of `gpus`."""
+    """Return the plan of one task without a cluster: it sees at most the first of `gpus`.
+
+    It runs in a container of `image`, as a process where there is none.
+    """
     task = Task(CHIEF, host, None, min(1, len(gpus)), {}, ())
-    spec = ClusterSpec(
-        Backend.PROCESS, Strategy.MULTI_WORKER_MIRRORED, {host: Host("127.0.0.1")}, (task,)
-    )
+    backend = Backend.DOCKER if image else Backend.PROCESS
+    hosts = {host: Host("127.0.0.1")}
+    spec = ClusterSpec(backend, Strategy.MULTI_WORKER_MIRRORED, hosts, (task,), image=image)
     layout = Layout.of(spec, job, run_id, run_dir, python)
     env = {k: v for k, v in layout.env(spec, run_id).items() if k != "LAUNCH_STRATEGY"}
-    container = _container(
-        task,
-        host,
-        Address("127.0.0.1", 0),
-        tuple(gpus[:1]),
-        layout=layout,
-        env=env,
-        job=job,
-        image=None,
-    )
-    return Plan(
-        run_id=run_id,
-        job=job,
-        backend=spec.backend,
-        strategy=spec.strategy,
-        cluster={},
-        tasks=(container,),
-        timeouts=spec.timeouts,
-        run_dir=run_dir,
-        checkpoint_dir=layout.checkpoint_dir,
-    )
+    placed = _Placed(spec, job, run_id, layout, env)
+    container = placed.container(task, host, Address("127.0.0.1", 0), tuple(gpus[:1]))
+    return placed.plan((container,), run_dir, _network(spec, run_id), {})
+
+
+def _written(host: Host) -> dict[str, object]:
+    """Return a host as cluster.yaml has it, without what has no value."""
+    ssh = {key: value for key, value in (host.ssh or Ssh())._asdict().items() if value is not None}
+    written = {**host._asdict(), "gpus": host.gpus, "ssh": ssh if host.ssh else None}
+    return {key: value for key, value in written.items() if value is not None}
+
+
+def _network(spec: ClusterSpec, run_id: str) -> str:
+    """Return the network of a run: a bridge of its own where it stays on one engine."""
+    if spec.backend is Backend.PROCESS:
+        return ""
+    return f"launch-{run_id}" if spec.is_here else HOST_NETWORK
+
+
+class _Placed(NamedTuple):
+    """What all tasks of a run have in common once they have their places."""
+
+    spec: ClusterSpec
+    job: Job
+    run_id: str
+    layout: Layout
+    env: Mapping[str, str]
+
+    def container(
+        self, task: Task, host: str, address: Address, gpus: tuple[str, ...]
+    ) -> Container:
+        """Return one task, placed."""
+        layout, job = self.layout, self.job
+        output_dir = layout.output_dir(task.id.slug)
+        platform = layout.platform_args(output_dir, len(gpus)) if job.platform_args else ()
+        argv = (*layout.command, *platform, *task.args, *job.args)
+        if not job.script:  # what was given is the whole command: its program stays the first word
+            argv = (*job.args, *task.args)
+        return Container(
+            task=task.id,
+            host=host,
+            address=address,
+            gpus=gpus,
+            argv=argv,
+            env=self._env(task, host),
+            work_dir=layout.work_dir,
+            output_dir=output_dir,
+            image=self.spec.image,
+            mounts=self._mounts(task, output_dir),
+            limits=self._limits(task),
+        )
+
+    def plan(
+        self, containers: tuple[Container, ...], run_dir: str, network: str, cluster: Cluster
+    ) -> Plan:
+        """Return the plan of these containers."""
+        spec = self.spec
+        return Plan(
+            run_id=self.run_id,
+            job=self.job,
+            backend=spec.backend,
+            strategy=spec.strategy,
+            cluster=cluster,
+            tasks=containers,
+            timeouts=spec.timeouts,
+            run_dir=run_dir,
+            checkpoint_dir=self.layout.checkpoint_dir,
+            notes=spec.notes,
+            network=network,
+            hosts={name: spec.hosts[name] for name in dict.fromkeys(c.host for c in containers)},
+            code=spec.code,
+            secrets=spec.secrets,
+            image_transfer=spec.image_transfer,
+        )
+
+    def _env(self, task: Task, host: str) -> Mapping[str, str]:
+        interface = self.spec.hosts[host].nccl_interface or self.spec.nccl_interface
+        if not task.env and not interface:
+            return self.env  # shared: a large cluster's plan holds it once
+        named = {"NCCL_SOCKET_IFNAME": interface} if interface else {}
+        return {**named, **self.env, **task.env}
+
+    def _mounts(self, task: Task, output_dir: str) -> tuple[Mount, ...]:
+        if self.spec.backend is Backend.PROCESS:
+            return ()
+        volume = volume_name(self.run_id, f"{task.id.slug}-output")
+        return (*self.layout.mounts, Mount(volume, output_dir, read_only=False))
+
+    def _limits(self, task: Task) -> Limits:
+        spec = self.spec
+        if spec.backend is Backend.PROCESS:
+            return Limits()
+        memory = task.memory or spec.memory
+        ulimits = {name: _soft_hard(text) for name, text in spec.ulimits.items()}
+        return Limits(
+            size_bytes(spec.shm_size),
+            size_bytes(memory) if memory else None,
+            task.cpus or spec.cpus,
+            ulimits,
+        )
+
+
+def _soft_hard(text: str) -> tuple[int, int]:
+    soft, colon, hard = text.partition(":")
+    return int(soft), int(hard if colon else soft)
 
 
 def _cluster(tasks: Sequence[Task], addresses: Sequence[Address]) -> Cluster:
@@ -186,113 +317,3 @@ def _cluster(tasks: Sequence[Task], addresses: Sequence[Address]) -> Cluster:
     for task, address in zip(tasks, addresses, strict=True):
         of_type.setdefault(task.id.type, []).append(str(address))
     return {task_type: tuple(listed) for task_type, listed in of_type.items()}
-
-
-def _container(
-    task: Task,
-    host: str,
-    address: Address,
-    gpus: tuple[str, ...],
-    *,
-    layout: Layout,
-    env: Mapping[str, str],
-    job: Job,
-    image: str | None,
-) -> Container:
-    """Return one task, placed."""
-    output_dir = layout.output_dir(task.id.slug)
-    platform = layout.platform_args(output_dir, len(gpus)) if job.platform_args else ()
-    argv = (*layout.command, *platform, *task.args, *job.args)
-    if not job.script:  # what was given is the whole command: its program stays the first word
-        argv = (*job.args, *task.args)
-    return Container(
-        task=task.id,
-        host=host,
-        address=address,
-        gpus=gpus,
-        argv=argv,
-        env={**env, **task.env} if task.env else env,
-        work_dir=layout.work_dir,
-        output_dir=output_dir,
-        image=image,
-        mounts=layout.mounts,
-    )
-
-
-def _gpu_ids(spec: ClusterSpec, name: str, facts: Mapping[str, HostFacts]) -> tuple[str, ...]:
-    ids = spec.hosts[name].gpu_ids
-    return facts.get(name, HostFacts()).gpus if ids is None else ids
-
-
-def _place(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> list[str]:
-    """Return the host of each task: the given one, else the one with most free GPUs.
-
-    Among hosts with as many free GPUs the one with fewest tasks is taken, then file order.
-    """
-    order = {name: position for position, name in enumerate(spec.hosts)}
-    free = {name: len(_gpu_ids(spec, name, facts)) for name in spec.hosts}
-    count = dict.fromkeys(spec.hosts, 0)
-    for task in spec.tasks:
-        if task.host is not None:
-            free[task.host] -= task.gpus
-            count[task.host] += 1
-    heap = [(-free[name], count[name], order[name], name) for name in spec.hosts]
-    heapify(heap)
-    placed = []
-    for task in spec.tasks:
-        if task.host is not None:
-            placed.append(task.host)
-            continue
-        lacking, tasks, position, name = heap[0]
-        if -lacking < task.gpus:
-            where = spec.source.where(f"tasks.{task.id.type.value}")
-            what = f"no host has {task.gpus} free GPUs left for {task.id}"
-            raise InputError(Problem(where, what))
-        heapreplace(heap, (lacking + task.gpus, tasks + 1, position, name))
-        placed.append(name)
-    return placed
-
-
-def _device_ids(
-    spec: ClusterSpec, hosts: Sequence[str], facts: Mapping[str, HostFacts]
-) -> list[tuple[str, ...]]:
-    """Return the GPU ids of each task; no id is given twice."""
-    ids = {name: iter(_gpu_ids(spec, name, facts)) for name in spec.hosts}
-    given = []
-    problems = []
-    for task, host in zip(spec.tasks, hosts, strict=True):
-        own = tuple(islice(ids[host], task.gpus))
-        if len(own) < task.gpus:
-            problems.append(
-                Problem(
-                    spec.source.where(f"hosts.{host}.gpus"),
-                    f"{task.id} wants {task.gpus} GPUs, {len(own)} are left on {host}",
-                )
-            )
-        given.append(own)
-    if problems:
-        raise InputError(problems)
-    return given
-
-
-def _addresses(
-    spec: ClusterSpec, hosts: Sequence[str], facts: Mapping[str, HostFacts]
-) -> Iterator[Address]:
-    fixed: dict[str, dict[int, TaskId]] = {name: {} for name in spec.hosts}
-    for task, host in zip(spec.tasks, hosts, strict=True):
-        if task.port is None:
-            continue
-        first = fixed[host].setdefault(task.port, task.id)
-        if first != task.id:
-            where = spec.source.where(f"tasks.{task.id.type.value}.port")
-            what = f"{task.id} would have port {task.port} on {host}, the port of {first}"
-            raise InputError(Problem(where, what))
-    ports = {
-        name: iter([p for p in facts.get(name, HostFacts()).free_ports if p not in fixed[name]])
-        for name in spec.hosts
-    }
-    for task, host in zip(spec.tasks, hosts, strict=True):
-        port = task.port or next(ports[host], None)
-        if port is None:
-            raise InputError(f"{host} has no free port left for {task.id}")
-        yield Address(spec.hosts[host].address, port)

@@ -7,6 +7,7 @@ from launcher import diagnosis
 from launcher import strategy as rules
 from launcher.lifecycle import Attempt, Outcome, TaskState
 from launcher.logs import last_lines, printable
+from launcher.size import shown
 from launcher.supervisor import Result, describe_exit
 from launcher.table import table
 from launcher.task import TaskId
@@ -31,6 +32,8 @@ def to_dict(result: Result) -> dict[str, object]:
         "step": result.observed.step,
         "model": result.observed.model,
         "logs": f"{plan.run_dir}/logs",
+        "output": [each._asdict() for each in result.home.brought],
+        "left_on_hosts": list(result.home.problems),
         "tasks": [
             {
                 "task": str(task),
@@ -61,8 +64,25 @@ def to_text(result: Result) -> str:
         lines.append(f"result  {_plain(_metrics(observed.metrics))}")
     if observed.model:
         lines.append(f"model   {_from_here(_plain(observed.model))}")
+    lines += _brought(result)
     lines.append(f"logs    {_from_here(plan.run_dir)}/logs")
+    lines += [f"left    {problem}" for problem in result.home.problems]
     return "\n".join(lines)
+
+
+def _brought(result: Result) -> list[str]:
+    """Return what came home: how much, and what of it could not."""
+    brought = result.home.brought
+    if not brought:
+        return []
+    files = sum(each.files for each in brought)
+    size = shown(sum(each.size_bytes for each in brought))
+    lines = [f"output  {_from_here(result.plan.run_dir)}/output ({files} files, {size})"]
+    return lines + [
+        f"        not brought: {_from_here(each.path)}/{_plain(skipped)}"
+        for each in brought
+        for skipped in each.skipped
+    ]
 
 
 def _row(task: TaskId, attempt: Attempt) -> tuple[str, ...]:

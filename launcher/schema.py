@@ -30,6 +30,11 @@ _FORMS: Mapping[object, Schema] = {
     Form.NAME: {"pattern": "^[a-z0-9][a-z0-9_.-]*$"},
     Form.ABSOLUTE_PATH: {"pattern": "^/"},
     Form.SCALAR: {"type": ["string", "number", "boolean"]},
+    Form.SIZE: {
+        "type": ["string", "integer"],
+        "pattern": "^0*[1-9][0-9]*([bBkKmMgGtT][bB]?)?$",
+        "minimum": 1,
+    },
 }
 _HOST_PORT = {"type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"}
 

@@ -7,25 +7,23 @@ events on the queue. Everything else happens in the thread that called `run`.
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import FrameType
 
 from launcher import lifecycle
-from launcher.backends import Backend
+from launcher.backends import Backend, Homecoming
 from launcher.container import Container
-from launcher.errors import HostError
 from launcher.lifecycle import (
     Command,
     Event,
-    Exited,
     Outcome,
     Phase,
     Run,
     Start,
     Started,
-    StartFailed,
     Stop,
     StopAsked,
     Tick,
@@ -78,6 +76,7 @@ class Result:
     observed: Observed
     began_at: float
     ended_at: float
+    home: Homecoming
 
 
 class Supervisor:
@@ -115,8 +114,9 @@ class Supervisor:
                 self._backend.stop(task, kill=True)
             raise
         ended_at = time.monotonic()
+        home = self._finish()
         self._show_rest()
-        return Result(self._plan, run, self._observed, began_at, ended_at)
+        return Result(self._plan, run, self._observed, began_at, ended_at, home)
 
     def _run_to_end(self, began_at: float) -> Run:
         tasks, timeouts = tuple(self._containers), self._plan.timeouts
@@ -126,9 +126,26 @@ class Supervisor:
             event = self._next(run)
             after, commands = lifecycle.step(run, event)
             self._record(event, run, after)
+            if after.phase is not run.phase:
+                self._backend.start_no_more()
             run = after
             self._perform(commands)
         return run
+
+    def _finish(self) -> Homecoming:
+        """Bring the results home; a user who asks again is not kept waiting."""
+        with ThreadPoolExecutor(1, thread_name_prefix="finish") as pool:
+            finishing = pool.submit(self._backend.finish)
+            finishing.add_done_callback(lambda _: self._events.put(Tick(time.monotonic())))
+            while not finishing.done():
+                try:
+                    event = self._events.get(timeout=_LONGEST_WAIT_S)
+                except Empty:
+                    continue
+                if isinstance(event, StopAsked):
+                    self._console.say("\nlaunch: leaving results where they are")
+                    self._backend.hurry()
+            return finishing.result()
 
     def _show_rest(self) -> None:
         """Wait until the console has shown everything, or the user has had enough.
@@ -157,23 +174,17 @@ class Supervisor:
         for command in commands:
             self._directory.record(command)
             match command:
-                case Start():
-                    self._start(command)
+                case Start(task, attempt):
+                    path = self._plan.log_path(task, attempt)
+                    container = self._containers[task]
+                    self._backend.start(container, attempt, path, self._events.put)
                 case Stop():
                     self._backend.stop(command.task, kill=command.kill)
 
-    def _start(self, command: Start) -> None:
-        task, attempt = command.task, command.attempt
-        path = self._plan.log_path(task, attempt)
+    def _follow(self, event: Started) -> None:
+        path = self._plan.log_path(event.task, event.attempt)
         try:
-            self._backend.start(self._containers[task], attempt, path)
-        except HostError as error:
-            self._events.put(StartFailed(time.monotonic(), task, attempt, str(error)))
-            return
-        self._events.put(Started(time.monotonic(), task, attempt))
-        self._backend.watch(task, attempt, self._events.put)
-        try:
-            self._console.follow(task, path)
+            self._console.follow(event.task, path)
         except OSError as error:
             self._console.say(f"launch: {path} cannot be shown: {error.strerror}")
 
@@ -181,6 +192,8 @@ class Supervisor:
         """Write an event down, and say on the console what a watching person should know."""
         if not isinstance(event, Tick):
             self._directory.record(event)
+        if isinstance(event, Started):
+            self._follow(event)
         if isinstance(event, StopAsked):
             self._console.say(_stop_message(before, after))
         if after.first_failure is not None and before.first_failure is None:
@@ -228,6 +241,3 @@ def _signals_into(events: SimpleQueue[Event]) -> Iterator[None]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-
-
-__all__ = ["Exited", "Observed", "Result", "Supervisor", "describe_exit"]

@@ -81,7 +81,7 @@ def test_the_new_form() -> None:
     assert [task.gpus for task in spec.tasks] == [1, 1, 1, 1, 0, 0, 0]
     ps = spec.tasks[4]
     assert (ps.env, ps.args) == ({"OMP": "4"}, ("--verbosity", "1", "a b"))
-    assert spec.data == Data("/nfs/mnist", "/data/data", True)
+    assert spec.data == Data("/nfs/mnist", None, "/data/data", True)
     assert spec.volumes == (Volume("/nfs/scratch", "/scratch"),)
     assert spec.checkpoints == "/nfs/runs"
     assert spec.env == {"NCCL_DEBUG": "WARN"}
@@ -199,7 +199,8 @@ tasks: {worker: {hosts: [a, b]}}
 
 KEYS = (
     "(expected one of name, backend, image, strategy, hosts, tasks, cluster, data, volumes, "
-    "checkpoints, env, restarts, timeouts, python, code, allow_public)"
+    "checkpoints, env, restarts, timeouts, python, code, image_transfer, secrets, shm_size, "
+    "memory, cpus, ulimits, nccl_interface, allow_public)"
 )
 ONE = "tasks: {chief: {}}\n"
 TWO_HOSTS = "image: x\nhosts:\n  a: {address: 10.0.0.1, gpus: 2}\n  b: {address: 10.0.0.2}\n"
@@ -220,7 +221,7 @@ PROBLEMS: list[tuple[str, str, list[str]]] = [
         "tasks:\n  worker: {cuont: 2}",
         [
             "2 tasks.worker.cuont: unknown key, did you mean 'count'? (expected one of count, "
-            "host, hosts, port, gpus, env, args)"
+            "host, hosts, port, gpus, memory, cpus, env, args)"
         ],
     ),
     (
@@ -458,7 +459,7 @@ PROBLEMS: list[tuple[str, str, list[str]]] = [
         "placement beside the old form",
         'cluster: {chief: ["127.0.0.1:1"]}\ntasks:\n  chief: {count: 1}\n  worker: {gpus: 0}',
         [
-            "3 tasks.chief: beside cluster only gpus, env and args may be given here",
+            "3 tasks.chief: beside cluster count, hosts and ports may not be given here",
             "4 tasks.worker: cluster lists no worker",
         ],
     ),

@@ -14,6 +14,7 @@ from launcher.lifecycle import (
     Command,
     Event,
     Exited,
+    Lost,
     Outcome,
     Phase,
     Run,
@@ -154,6 +155,27 @@ HISTORIES = [
         MWMS, GANG,
         [StartFailed(1, CHIEF, 1, "x"), StartFailed(2, WORKER, 1, "x")],
         [], Phase.FINISHED, Outcome.NOT_STARTED, "not started not started", first_failure=CHIEF,
+    ),
+    History(
+        "a host that is lost ends the run, the others are stopped",
+        MWMS, GANG,
+        [*started(*GANG), Lost(5, WORKER, 1, "gpu2 does not answer"), Exited(6, CHIEF, 1, 1)],
+        term(CHIEF), Phase.FINISHED, Outcome.HOST_LOST, "consequence failed",
+        first_failure=WORKER,
+    ),
+    History(
+        "an evaluator whose host is lost does not end the run",
+        PSS, (*CLUSTER, EVALUATOR),
+        [*started(*CLUSTER, EVALUATOR), Lost(5, EVALUATOR, 1, "gone"), Exited(6, CHIEF, 1, 0)],
+        term(WORKER, PS), Phase.STOPPING, Outcome.SUCCEEDED, "succeeded running running failed",
+        wake_at=6 + GRACE_S,
+    ),
+    History(
+        "a host that is lost after the stop keeps nobody waiting",
+        MWMS, GANG,
+        [*started(*GANG), StopAsked(5, Outcome.INTERRUPTED), Exited(6, CHIEF, 1, 0),
+         Lost(7, WORKER, 1, "gone")],
+        term(*GANG), Phase.FINISHED, Outcome.INTERRUPTED, "succeeded stopped",
     ),
     History(
         "run_s is over",
@@ -343,6 +365,8 @@ class World:
 
     def _end(self, task: TaskId) -> Event:
         self.running.remove(task)
+        if self.data.draw(st.integers(0, 9)) == 0:
+            return Lost(self.now, task, 1, "out of reach")
         code = -9 if task in self.killed else self.data.draw(st.sampled_from([0, 0, 1, -15]))
         return Exited(self.now, task, 1, code)
 

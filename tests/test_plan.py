@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from launcher import config
 from launcher.cluster import Backend, ClusterSpec, Host, Task
-from launcher.container import MASK, Mount
+from launcher.container import MASK, Limits, Mount
 from launcher.errors import InputError
 from launcher.layout import Job
-from launcher.plan import HostFacts, Plan, plan, plan_single
+from launcher.placement import HostFacts
+from launcher.plan import Plan, plan, plan_single
 from launcher.strategy import Role, Strategy
 from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
 
@@ -126,9 +127,13 @@ def test_a_lab_of_containers() -> None:
     assert "OMP" not in made.tasks[0].env
     assert (ps.work_dir, ps.image) == ("/data", "registry.lab/mnist_dist:v1")
     assert ps.mounts == (
-        Mount("/nfs/mnist", "/data/mnist", read_only=True),
         Mount("/nfs/scratch", "/scratch", read_only=False),
+        Mount("/nfs/mnist", "/data/mnist", read_only=True),
+        Mount("/nfs/runs", "/nfs/runs", read_only=False),
+        Mount("launch-r1-ps-0-output", "/data/output", read_only=False),
     )
+    assert made.network == "host"
+    assert ps.limits == Limits(shm_bytes=1 << 30)
     assert made.checkpoint_dir.startswith("/nfs/runs/r1")
     assert made.tasks[0].env["LAUNCH_CHECKPOINT_DIR"] == made.checkpoint_dir
 

@@ -15,8 +15,9 @@ from launcher.backends import session
 from launcher.backends.process import ProcessBackend, check
 from launcher.errors import HostError, InputError
 from launcher.layout import Job
-from launcher.lifecycle import Exited
-from launcher.plan import HostFacts, Plan, plan
+from launcher.lifecycle import Exited, Lost, Started, StartFailed
+from launcher.placement import HostFacts
+from launcher.plan import Plan, plan
 from launcher.task import CHIEF, TaskId
 from tests.conftest import DEADLINE_S, Launching, until
 
@@ -43,9 +44,12 @@ class Attempts:
         made = planned(self.folder, *argv)
         backend = ProcessBackend(made, environ)
         self.backends.append(backend)
-        backend.start(made.tasks[0], 1, made.log_path(CHIEF, 1))
-        backend.watch(CHIEF, 1, self.exits.put)
+        backend.start(made.tasks[0], 1, made.log_path(CHIEF, 1), self._told)
         return backend
+
+    def _told(self, event: Started | StartFailed | Exited | Lost) -> None:
+        if isinstance(event, Exited):
+            self.exits.put(event)
 
     def sh(self, script: str, environ: Mapping[str, str] = os.environ) -> ProcessBackend:
         return self.start("sh", "-c", script, environ=environ)
@@ -217,13 +221,15 @@ def test_taken_ports_are_named(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_executed(tmp_path: Path) -> None:
-    """A program that the kernel refuses is a HostError, not an exception of the library."""
+    """A program that the kernel refuses is told, not raised as an exception of the library."""
     program = tmp_path / "broken"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
     made = planned(tmp_path, str(program))
-    with pytest.raises(HostError, match="could not be started"):
-        ProcessBackend(made, {}).start(made.tasks[0], 1, made.log_path(CHIEF, 1))
+    told: list[object] = []
+    ProcessBackend(made, {}).start(made.tasks[0], 1, made.log_path(CHIEF, 1), told.append)
+    assert isinstance(told[0], StartFailed)
+    assert "could not be started" in told[0].reason
 
 
 def test_stopping_the_ended_does_nothing(attempts: Attempts) -> None:
@@ -252,15 +258,15 @@ def test_ends_at_once(tmp_path: Path) -> None:
     seen: list[TaskId] = []
     lock = threading.Lock()
 
-    def told(event: Exited) -> None:
+    def told(event: Started | StartFailed | Exited | Lost) -> None:
         with lock:
-            seen.append(event.task)
+            if isinstance(event, Exited):
+                seen.append(event.task)
 
     ended: Callable[[int], bool] = lambda count: len(seen) == count  # noqa: E731
     for attempt in range(1, 8):
         for container in made.tasks:
-            backend.start(container, attempt, made.log_path(container.task, attempt))
-            backend.watch(container.task, attempt, told)
+            backend.start(container, attempt, made.log_path(container.task, attempt), told)
         until(lambda n=attempt: ended(3 * n), "three ends more")  # type: ignore[misc]
     assert sorted(seen) == sorted(7 * [container.task for container in made.tasks])
 

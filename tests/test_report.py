@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 from launcher import config, lifecycle, report
+from launcher.backends import Homecoming
 from launcher.layout import Job
 from launcher.lifecycle import Event, Exited, Outcome, Run, Started, StartFailed, StopAsked, Tick
-from launcher.plan import HostFacts, Plan, plan
+from launcher.placement import HostFacts
+from launcher.plan import Plan, plan
 from launcher.supervisor import Observed, Result, describe_exit
 from launcher.task import CHIEF, EVALUATOR, TaskId
 
@@ -14,8 +16,12 @@ WORKER = TaskId.parse("worker:0")
 TEXT = "tasks: {chief: {}, worker: {}, evaluator: {}}"
 STARTED = (Started(0.0, CHIEF, 1), Started(0.0, WORKER, 1), Started(0.0, EVALUATOR, 1))
 
+NO_RESULTS = Homecoming()
 
-def result(folder: Path, *events: Event, observed: Observed | None = None) -> Result:
+
+def result(
+    folder: Path, *events: Event, observed: Observed | None = None, home: Homecoming = NO_RESULTS
+) -> Result:
     """Return the result of a run in which `events` happened."""
     (folder / "logs").mkdir(exist_ok=True)
     facts = {"localhost": HostFacts((21000, 21001, 21002))}
@@ -25,7 +31,7 @@ def result(folder: Path, *events: Event, observed: Observed | None = None) -> Re
     run, _ = lifecycle.begin(tuple(c.task for c in made.tasks), made.strategy, made.timeouts, 0.0)
     for event in events:
         run, _ = lifecycle.step(run, event)
-    return Result(made, run, observed or Observed(), 0.0, 12.34)
+    return Result(made, run, observed or Observed(), 0.0, 12.34, home)
 
 
 def test_success(tmp_path: Path) -> None:

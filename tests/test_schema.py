@@ -169,6 +169,7 @@ SCALARS: dict[str, list[object]] = {
     "number": [0, 1, 0.5],
     "null": [None],
     "['string', 'number', 'boolean']": ["a", "", "7", 7, 0.5, True],
+    "['string', 'integer']": ["512m", "1Gb", "7", 7, "1.5g", "g"],
 }
 WRONG = st.sampled_from(
     [None, True, -1, 70_000, 200_000, 0.5, "", "x y", "Ä", [], {}, [None], {"a": None}]

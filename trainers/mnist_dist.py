@@ -26,7 +26,7 @@ flags.DEFINE_float("chief_gone_s", 120, "how long a server waits for a chief tha
 
 
 def main(_: object) -> None:
-    mnist_single.from_flags()  # wrong flags end a task before its cluster forms
+    mnist_single.from_flags(1)  # wrong flags end a task before its cluster forms
     with training.join(
         FLAGS.strategy,
         start_timeout_s=FLAGS.start_timeout_s,

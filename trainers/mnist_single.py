@@ -29,7 +29,10 @@ flags.DEFINE_string("model_dir", None, "where the model goes, if not to --output
 flags.DEFINE_string("train_config", None, "a YAML file: optimizer, train_epochs, batch_size")
 flags.DEFINE_integer("epochs", 2, "passes over the training images")
 flags.DEFINE_integer("max_step", None, "stop after this many updates")
-flags.DEFINE_integer("batch_size", 32, "images an update, over all replicas together")
+flags.DEFINE_integer(
+    "batch_size", None,
+    "images an update, over all replicas together (default: 32, or what they can share evenly)",
+)  # fmt: skip
 flags.DEFINE_string("optimizer", "adam", "adam, sgd, rmsprop or adagrad")
 flags.DEFINE_float("learning_rate", None, "the optimizer's own default if not given")
 flags.DEFINE_integer("seed", 0, "of initial weights, order of the images and dropout")
@@ -57,7 +60,7 @@ def scale(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def fit(task: training.Task) -> None:
     """Play this task's role with the digits, and save the model where it is to be saved."""
-    settings, optimizer = from_flags()
+    settings, optimizer = from_flags(task.replicas)
     data = mnist_data.load(FLAGS.data_dir)
     result = task.fit(
         model=build_model,
@@ -86,10 +89,15 @@ def save(model: keras.Model) -> None:
     print(f"the model is in {directory}: {saved.name}, {saved.name}.keras, {saved.name}.h5")
 
 
-def from_flags() -> tuple[training.Settings, training.Optimizer]:
-    """Return what the flags ask for; a flag that was given wins over --train_config."""
+def from_flags(replicas: int) -> tuple[training.Settings, training.Optimizer]:
+    """Return what the flags ask for; a flag that was given wins over --train_config.
+
+    Where neither says a batch size it is 32, or the next size that the replicas share evenly.
+    """
     asked = {"optimizer": FLAGS.optimizer, "train_epochs": FLAGS.epochs}
-    asked["batch_size"] = FLAGS.batch_size
+    asked["batch_size"] = -(-32 // replicas) * replicas
+    if FLAGS.batch_size is not None:
+        asked["batch_size"] = FLAGS.batch_size
     asked |= train_config(FLAGS.train_config) if FLAGS.train_config else {}
     settings = training.Settings(
         output_dir=Path(FLAGS.output_dir),

@@ -1,27 +1,62 @@
-"""What starts, stops and watches attempts of tasks: the one seam between a run and a machine."""
+"""What starts, stops and watches attempts of tasks: the one seam between a run and its machines."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from launcher.container import Container
-from launcher.lifecycle import Exited
+from launcher.lifecycle import Exited, Lost, Started, StartFailed
 from launcher.task import TaskId
+
+Report = Callable[[Started | StartFailed | Exited | Lost], None]
+
+
+class Brought(NamedTuple):
+    """A folder of results that came home.
+
+    skipped: what of it may not be here (a device, a link out of the folder), with the reasons.
+    """
+
+    path: str
+    files: int
+    size_bytes: int
+    skipped: tuple[str, ...] = ()
+
+
+class Homecoming(NamedTuple):
+    """What became of a run's results.
+
+    problems: what could not be brought, each with the way to get it.
+    """
+
+    brought: tuple[Brought, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class Backend(Protocol):
-    """Runs attempts of tasks somewhere."""
+    """Runs attempts of tasks somewhere. No call waits for a machine but `finish`."""
 
-    def start(self, container: Container, attempt: int, log_path: str) -> None:
-        """Start an attempt. Raises HostError when it cannot be started."""
+    def start(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
+        """Begin to start an attempt.
 
-    def watch(self, task: TaskId, attempt: int, on_exit: Callable[[Exited], None]) -> None:
-        """Call `on_exit` once, from any thread, when a started attempt has ended.
-
-        All that the attempt started is gone then, and its log is complete.
+        From any thread `report` is given a Started or a StartFailed, and after a Started, once,
+        an Exited or a Lost. The log file exists when Started is given. When Exited is given, all
+        that the attempt started is gone and its log is complete.
         """
 
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Ask the running attempt of a task to end, or kill it with all that it started.
 
-        Returns at once; a task that has ended already is left alone.
+        A task that has ended already is left alone.
         """
+
+    def start_no_more(self) -> None:
+        """Let every start that is still under way end, soon, as a StartFailed."""
+
+    def finish(self) -> Homecoming:
+        """Bring home what the tasks made, and remove what the run made; nothing lives any more.
+
+        Where something cannot be brought home, it is left where it is.
+        """
+
+    def hurry(self) -> None:
+        """Let `finish` end soon: the user does not want to wait."""

@@ -11,14 +11,14 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from launcher.backends import session
+from launcher.backends import Homecoming, Report, session
 from launcher.container import Container
 from launcher.errors import HostError, InputError, Problem
 from launcher.facts import port_is_free
-from launcher.lifecycle import Exited
+from launcher.lifecycle import Exited, Started, StartFailed
 from launcher.plan import Plan
 from launcher.task import TaskId
 
@@ -65,8 +65,31 @@ class ProcessBackend:
         # Where it is ignored (some daemons leave it so) no exit code would ever reach us.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
-    def start(self, container: Container, attempt: int, log_path: str) -> None:
-        """Start an attempt as a process. Raises HostError when it cannot be."""
+    def start(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
+        """Start an attempt as a process, and wait for its end in a thread of its own."""
+        task = container.task
+        try:
+            self._start(container, log_path)
+        except HostError as error:
+            report(StartFailed(time.monotonic(), task, attempt, str(error)))
+            return
+        report(Started(time.monotonic(), task, attempt))
+        wait = threading.Thread(
+            target=self._wait, args=(task, attempt, report), name=f"wait {task}", daemon=True
+        )
+        wait.start()
+
+    def start_no_more(self) -> None:
+        """Nothing to do: a start takes no time."""
+
+    def finish(self) -> Homecoming:
+        """Return at once: processes write their results where they belong."""
+        return Homecoming()
+
+    def hurry(self) -> None:
+        """Nothing to do: `finish` takes no time."""
+
+    def _start(self, container: Container, log_path: str) -> None:
         try:
             Path(container.output_dir, "logs").mkdir(parents=True, exist_ok=True)
             with open(log_path, "ab") as log:
@@ -84,13 +107,6 @@ class ProcessBackend:
         with self._lock:
             self._processes[container.task] = process
 
-    def watch(self, task: TaskId, attempt: int, on_exit: Callable[[Exited], None]) -> None:
-        """Wait for a started attempt in a thread of its own."""
-        wait = threading.Thread(
-            target=self._wait, args=(task, attempt, on_exit), name=f"wait {task}", daemon=True
-        )
-        wait.start()
-
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Signal all that a task that lives has started."""
         with self._lock:
@@ -99,7 +115,7 @@ class ProcessBackend:
                 self._asked.add(task)
                 session.send(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
 
-    def _wait(self, task: TaskId, attempt: int, on_exit: Callable[[Exited], None]) -> None:
+    def _wait(self, task: TaskId, attempt: int, report: Report) -> None:
         process = self._processes[task]
         # The leader is left unreaped until its session is empty: its pid, the session's id,
         # cannot be given to another process before.
@@ -110,7 +126,7 @@ class ProcessBackend:
             del self._processes[task]
             self._asked.discard(task)
             code = process.wait()
-        on_exit(Exited(at, task, attempt, code))
+        report(Exited(at, task, attempt, code))
 
     def _end_rest(self, task: TaskId, pid: int) -> None:
         """Return when nothing is left of an attempt whose leader has ended.

@@ -11,12 +11,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("check", "completion", "exec", "tf-config")
+COMMANDS = ("build", "check", "collect", "completion", "exec", "hosts", "push", "tf-config")
 # Commands to come: a trainer of such a name is written ./ps.py.
-RESERVED = frozenset(
-    {"ps", "logs", "attach", "stop", "resume", "collect", "gc"}
-    | {"build", "push", "hosts", "submit", "pack", "run"}
-)
+RESERVED = frozenset({"ps", "logs", "attach", "stop", "resume", "gc"} | {"submit", "pack", "run"})
+
+_DOCKER_EXTRA = ("docker", "paramiko", "requests", "rich", "urllib3")
 
 
 def entry() -> None:
@@ -108,7 +107,14 @@ def _guarded(words: list[str]) -> int:
             print(f"launch: {problem}", file=sys.stderr)
         return 2
     except HostError as error:
-        print(f"launch: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"launch: {line}", file=sys.stderr)
+        return 3
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _DOCKER_EXTRA:
+            raise
+        what = "containers need more packages: pip install 'tf-config-launch[docker]'"
+        print(f"launch: {error.name} is missing; {what}", file=sys.stderr)
         return 3
 
 

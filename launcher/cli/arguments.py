@@ -25,8 +25,11 @@ class Option(NamedTuple):
 RUN_OPTIONS = (
     Option("cluster", "FILE", "the cluster to start"),
     Option("single", None, "one task on this machine"),
+    Option("image", "IMAGE", "the image of a single task: it runs in a container"),
     Option("strategy", "NAME", "how to train", STRATEGIES),
     Option("dry-run", None, "print the plan, start nothing"),
+    Option("hosts", None, "with --dry-run: ask the hosts for ports and GPUs"),
+    Option("keep", None, "leave containers and volumes where they are"),
     Option("runs-dir", "DIR", "where runs are kept"),
     Option("uai-args", None, "the platform's arguments for any script"),
     Option("json", None, "print as JSON"),
@@ -106,6 +109,40 @@ def _exec(to: "ArgumentParser") -> None:
     to.add_argument("command", nargs="...", metavar="-- COMMAND")
 
 
+def _build(to: "ArgumentParser") -> None:
+    to.add_argument("context", nargs="?", metavar="CONTEXT", default=".", help="default: .")
+    to.add_argument("-t", "--tag", dest="name", metavar="NAME", help="the image's name, untagged")
+    file = "default: mnist.Dockerfile in CONTEXT, else Dockerfile"
+    to.add_argument("-f", "--file", metavar="FILE", help=file)
+    value = "a value for an ARG; KEY alone takes the environment's"
+    to.add_argument("--build-arg", action="append", default=[], metavar="KEY=VALUE", help=value)
+    to.add_argument("--pull", action="store_true", help="ask for newer base images")
+    to.add_argument("--no-cache", action="store_true", help="do every step again")
+    to.add_argument("--network", metavar="MODE", help="Docker's network mode for RUN")
+    to.add_argument("--json", action="store_true", help="print the image as JSON")
+
+
+def _push(to: "ArgumentParser") -> None:
+    whole = "REGISTRY/NAME; without TAG: both tags of the latest build"
+    to.add_argument("name", metavar="NAME[:TAG]", help=whole)
+    to.add_argument("--json", action="store_true", help="print the digests as JSON")
+
+
+def _hosts(to: "ArgumentParser") -> None:
+    to.add_argument("action", nargs="?", choices=("list", "trust"), default="list")
+    to.add_argument("host", nargs="*", metavar="HOST", help="default: every host of the file")
+    to.add_argument("--cluster", metavar="FILE", default="cluster.yaml")
+    to.add_argument("--yes", action="store_true", help="trust without asking")
+
+
+def _collect(to: "ArgumentParser") -> None:
+    to.add_argument("run", metavar="RUN", help="the run's name, or its folder")
+    to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
+    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    to.add_argument("--keep", action="store_true", help="remove nothing on the hosts")
+    to.add_argument("--json", action="store_true", help="print what came home as JSON")
+
+
 def _completion(to: "ArgumentParser") -> None:
     to.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
@@ -114,5 +151,9 @@ _COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
     "check": _check,
     "tf-config": _tf_config,
     "exec": _exec,
+    "build": _build,
+    "push": _push,
+    "collect": _collect,
+    "hosts": _hosts,
     "completion": _completion,
 }

@@ -14,8 +14,11 @@ options:
   --cluster FILE     the cluster to start (default: ./cluster.yaml)
   --single           one task on this machine, without a cluster and TF_CONFIG;
                      TRAINER defaults to mnist_single
+  --image IMAGE      with --single: in a container of this image
   --strategy NAME    auto, multi_worker_mirrored or parameter_server, over the file's
   --dry-run          print the plan that would run, and start nothing
+  --hosts            with --dry-run: ask the hosts for their free ports and GPUs
+  --keep             leave a run's containers and volumes on the hosts when it ends
   --runs-dir DIR     where runs are kept (default: $LAUNCH_RUNS, else ./runs)
   --uai-args         give a script named by path the platform's arguments too
                      (--work_dir --data_dir --output_dir --num_gpus --log_dir)
@@ -26,7 +29,11 @@ options:
 commands:
   check [FILE]       print every problem in a cluster.yaml (--schema: its JSON Schema)
   tf-config [FILE|-] print a TF_CONFIG (default: $TF_CONFIG) in chief form, and why
+  collect RUN        bring home what a run left on its hosts, and remove it there
+  hosts [trust]      list the hosts of a cluster.yaml; trust their keys after asking
   exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND
+  build [CONTEXT]    build an image (mnist.Dockerfile) here, with a tag for good and latest
+  push NAME[:TAG]    push an image to the registry in its name
   completion SHELL   print the completion script for bash, zsh or tcsh
 
 exit codes:

@@ -3,14 +3,13 @@
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from launcher import claims, report
-from launcher.backends import process
+from launcher.backends import Backend, process
 from launcher.cli import say_error
-from launcher.cluster import Backend
-from launcher.errors import HostError, InputError
+from launcher.errors import HostError
 from launcher.lifecycle import Outcome
 from launcher.logs import Console
 from launcher.plan import Plan
@@ -22,36 +21,50 @@ EXIT_CODES = {
     Outcome.SUCCEEDED: 0,
     Outcome.FAILED: 1,
     Outcome.NOT_STARTED: 3,
+    Outcome.HOST_LOST: 3,
     Outcome.TIMED_OUT: 124,
     Outcome.INTERRUPTED: 130,
     Outcome.TERMINATED: 143,
 }
 
 
-def perform(plan: Plan, fixed_ports: Mapping[TaskId, int], *, as_json: bool) -> int:
+def perform_processes(plan: Plan, fixed_ports: Mapping[TaskId, int], *, as_json: bool) -> int:
+    """Run a plan of processes to its end and report; return the exit code.
+
+    Raises:
+        InputError, HostError: nothing was started.
+    """
+    process.check(plan, fixed_ports)
+    with claims.ports(c.address.port for c in plan.tasks if plan.cluster):
+        return perform(plan, lambda _: process.ProcessBackend(plan, os.environ), as_json=as_json)
+
+
+def perform(plan: Plan, make_backend: Callable[[Console], Backend], *, as_json: bool) -> int:
     """Run a plan to its end and report; return the exit code.
 
     Raises:
         InputError, HostError: nothing was started.
     """
     gc.enable()
-    if plan.backend is not Backend.PROCESS:
-        raise InputError("backend docker: this version starts processes only (--dry-run works)")
-    process.check(plan, fixed_ports)
-    with claims.ports(c.address.port for c in plan.tasks if plan.cluster):
-        result = _perform(plan, sys.stderr if as_json else sys.stdout)
+    result = _perform(plan, make_backend, sys.stderr if as_json else sys.stdout)
     try:
         _show(result, as_json=as_json)
         sys.stdout.flush()
     except OSError:  # nobody reads any more (`launch … | head`): the run's end stays its own
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    return EXIT_CODES[result.run.outcome] if result.run.outcome else 1
+    return _exit_code(result)
 
 
-def _perform(plan: Plan, stream: TextIO) -> Result:
+def _exit_code(result: Result) -> int:
+    """Return the outcome's code; a run whose results are not home has not wholly succeeded."""
+    code = EXIT_CODES[result.run.outcome] if result.run.outcome else 1
+    return code or (3 if result.home.problems else 0)
+
+
+def _perform(plan: Plan, make_backend: Callable[[Console], Backend], stream: TextIO) -> Result:
     directory = RunDirectory(plan.run_dir)
     directory.write("plan.json", plan.to_dict())
-    supervisor = _supervisor(plan, directory, stream)
+    supervisor = _supervisor(plan, make_backend, directory, stream)
     with supervisor.listening():
         result = supervisor.run()
         _keep(directory, report.to_dict(result))
@@ -83,20 +96,31 @@ def _show(result: Result, *, as_json: bool) -> None:
         print(report.to_text(result))
 
 
-def _supervisor(plan: Plan, directory: RunDirectory, stream: TextIO) -> Supervisor:
+def _supervisor(
+    plan: Plan,
+    make_backend: Callable[[Console], Backend],
+    directory: RunDirectory,
+    stream: TextIO,
+) -> Supervisor:
     observed = Observed()
     tasks = [container.task for container in plan.tasks]
-    colour = stream.isatty() and not os.environ.get("NO_COLOR")
+    terminal = stream.isatty()
     console = Console(
         stream.fileno(),
         tasks,
-        colour=colour,
-        on_marker=lambda _task, fields: observed.note(fields),
+        colour=terminal and not os.environ.get("NO_COLOR"),
+        on_marker=lambda task, fields: observed.note(_at_home(plan, task, fields)),
         on_closed=lambda: _say_closed(plan),
+        terminal=terminal,
     )
     strategy = f", {plan.strategy.value}" if plan.cluster else ""
     console.say(f"{plan.run_id}: {', '.join(map(str, tasks))}{strategy}")
     for note in plan.notes:
         console.say(f"note: {note}")
-    backend = process.ProcessBackend(plan, os.environ)
-    return Supervisor(plan, backend, directory, console, observed)
+    return Supervisor(plan, make_backend(console), directory, console, observed)
+
+
+def _at_home(plan: Plan, task: TaskId, fields: Mapping[str, object]) -> Mapping[str, object]:
+    """Return a marker's fields with its path as it will be here once the results are home."""
+    path = fields.get("path")
+    return {**fields, "path": plan.at_home(task, path)} if isinstance(path, str) else fields

@@ -3,53 +3,55 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from launcher import config, facts, trainer
 from launcher.cli import COMMANDS
 from launcher.cli.arguments import Words
+from launcher.cli.asked import Asked
 from launcher.cluster import Backend, ClusterSpec
 from launcher.errors import InputError, Problem
 from launcher.layout import Job
-from launcher.plan import HostFacts, Plan, plan, plan_single
+from launcher.placement import HostFacts
+from launcher.plan import Plan, plan, plan_single
 from launcher.strategy import Strategy
-from launcher.task import TaskId
 
 DEFAULT_SINGLE = "mnist_single"
 
 
-class Request(NamedTuple):
-    """A plan, and the ports that the file itself asks for."""
-
-    plan: Plan
-    fixed_ports: dict[TaskId, int]
-
-
-def main(asked: Words) -> int:
+def main(words: Words) -> int:
     """Run what a command line asks for; return the exit code."""
-    request = _request(asked)
-    as_json = "json" in asked.options
-    if "dry-run" in asked.options:
-        _show(request.plan, as_json=as_json)
+    asked = _asked(words)
+    dry = "dry-run" in words.options
+    if asked.in_containers and (not dry or "hosts" in words.options):
+        from launcher.cli.containers import run
+
+        return run(asked, dry=dry)
+    made = _plan(asked)
+    if dry:
+        show(made, as_json=asked.as_json)
         return 0
-    from launcher.cli.perform import perform
+    from launcher.cli.perform import perform_processes
 
-    return perform(request.plan, request.fixed_ports, as_json=as_json)
+    tasks = asked.spec.tasks if asked.spec else ()
+    fixed_ports = {task.id: task.port for task in tasks if task.port}
+    return perform_processes(made, fixed_ports, as_json=asked.as_json)
 
 
-def _request(asked: Words) -> Request:
-    """Return the plan, or raise InputError with what is wrong in command line and file both."""
-    options = asked.options
+def _asked(words: Words) -> Asked:
+    """Return the run, or raise InputError with what is wrong in command line and file both."""
+    options = words.options
     problems: list[Problem] = []
     job = spec = None
     try:
-        job = _job(asked)
+        job = _job(words)
     except InputError as error:
         problems += error.problems
     if "single" in options:
         if "cluster" in options or "strategy" in options:
             problems.append(Problem("--single", "takes neither --cluster nor --strategy"))
     else:
+        if "image" in options:
+            problems.append(Problem("--image", "goes with --single; a cluster.yaml names its own"))
         try:
             strategy = Strategy(options.get("strategy", "auto"))
             spec = config.read(options.get("cluster", "cluster.yaml"), strategy=strategy)
@@ -57,7 +59,8 @@ def _request(asked: Words) -> Request:
             problems += error.problems
     if problems or job is None:
         raise InputError(problems)
-    return _single(job, options) if spec is None else _clustered(spec, job, options)
+    run_id = facts.new_run_id(spec.name if spec and spec.name else job.name)
+    return Asked(job, spec, run_id, _run_dir(options, run_id), options)
 
 
 def _job(asked: Words) -> Job:
@@ -74,26 +77,22 @@ def _job(asked: Words) -> Job:
     return trainer.find(word, args, cwd, uai_args=uai_args, commands=COMMANDS)
 
 
-def _run_paths(options: Mapping[str, str], name: str) -> tuple[str, str]:
-    """Return the new run's id, and its folder as an absolute path."""
-    run_id = facts.new_run_id(name)
+def _run_dir(options: Mapping[str, str], run_id: str) -> str:
+    """Return the new run's folder as an absolute path."""
     folder = options.get("runs-dir") or os.environ.get("LAUNCH_RUNS") or "runs"
-    return run_id, os.path.abspath(os.path.join(folder, run_id))
+    return os.path.abspath(os.path.join(folder, run_id))
 
 
-def _single(job: Job, options: Mapping[str, str]) -> Request:
-    run_id, run_dir = _run_paths(options, job.name)
-    made = plan_single(
-        job, run_id, facts.gpu_ids(), run_dir=run_dir, python=sys.executable,
-        host=config.THIS_MACHINE,
-    )  # fmt: skip
-    return Request(made, {})
-
-
-def _clustered(spec: ClusterSpec, job: Job, options: Mapping[str, str]) -> Request:
-    run_id, run_dir = _run_paths(options, spec.name or job.name)
-    made = plan(spec, job, run_id, _facts(spec), run_dir=run_dir, python=sys.executable)
-    return Request(made, {task.id: task.port for task in spec.tasks if task.port})
+def _plan(asked: Asked) -> Plan:
+    """Return the plan as far as it can be made without asking another machine."""
+    if asked.spec is None:
+        return plan_single(
+            asked.job, asked.run_id, facts.gpu_ids(), run_dir=asked.run_dir,
+            python=sys.executable, host=config.THIS_MACHINE, image=asked.image,
+        )  # fmt: skip
+    found = _facts(asked.spec)
+    return plan(asked.spec, asked.job, asked.run_id, found, run_dir=asked.run_dir,
+                python=sys.executable)  # fmt: skip
 
 
 def _facts(spec: ClusterSpec) -> dict[str, HostFacts]:
@@ -105,7 +104,8 @@ def _facts(spec: ClusterSpec) -> dict[str, HostFacts]:
     return dict.fromkeys(spec.hosts, facts.read_facts(ports, gpus=asks_gpus))
 
 
-def _show(made: Plan, *, as_json: bool) -> None:
+def show(made: Plan, *, as_json: bool) -> None:
+    """Print a plan."""
     if as_json:
         import json
 

@@ -7,7 +7,9 @@ system needs to be shared. TensorFlow completes the files under other names befo
 This file knows nothing of strategies: values are given to it and taken from it.
 """
 
+import os
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import tensorflow as tf
@@ -34,6 +36,21 @@ class Checkpoints:
             updates=self.updates,
         )
         self._manager: Any = None
+
+    def make_directory(self) -> None:
+        """Make the directory: what cannot be written to is told before hours of training.
+
+        Raises:
+            LaunchError: when it cannot be made, or not be written to.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=self.directory).close()
+        except OSError as error:
+            raise LaunchError(
+                f"{self.directory}: cannot write checkpoints there as user {os.geteuid()}: "
+                f"{error.strerror}. Let that user write to it, or give another folder"
+            ) from None
 
     def save(self, step: int, updates: int) -> str:
         """Write the variables as the checkpoint of `step`, keeping the last few; return its path.

@@ -47,6 +47,11 @@ def follow(
         if time.monotonic() >= word_at:
             say(f"no new checkpoint in {checkpoints.directory} for {_WORD_S:g} s")
             word_at += _WORD_S
+    if done is None:
+        say(
+            f"nothing was evaluated: no checkpoint came to {checkpoints.directory}. The chief and "
+            "the evaluator need one folder that both see (`checkpoints` in cluster.yaml)"
+        )
     return step, values
 
 

@@ -58,6 +58,12 @@ class Task:
     is_chief: bool = True
     interruption: Interruption = field(default_factory=Interruption)
 
+    @property
+    def replicas(self) -> int:
+        """How many replicas share the examples of one update: 1 under parameter servers."""
+        shares = self.role is Role.TRAIN and self.strategy is not None
+        return int(self.strategy.num_replicas_in_sync) if shares else 1
+
     def fit(
         self,
         *,
@@ -101,8 +107,10 @@ class _Work:
         if self.task.role is not Role.COORDINATE:
             self.settings.batch_per_replica(self.task.strategy.num_replicas_in_sync)
         plain = self._plain() if self.task.is_chief else None
-        program = self._program(plain)
         checkpoints = Checkpoints(self.settings.checkpoints, plain) if plain else None
+        if checkpoints:
+            checkpoints.make_directory()
+        program = self._program(plain)
         progress = self._progress() if plain else None
         loop = Loop(program, self.settings, checkpoints, progress, self.task.interruption)
         with self.task.interruption.watched():

@@ -182,10 +182,21 @@ def test_nothing_is_read_from_our_input(launching: Launching) -> None:
     assert launching.log("chief-0") == b""
 
 
-def test_docker_plans_but_does_not_run(launching: Launching) -> None:
-    """A cluster for Docker can be planned anywhere; running it is refused in plain words."""
+def test_containers_without_docker(launching: Launching) -> None:
+    """A cluster for Docker can be planned anywhere; a run says what is missing where, and ends."""
     launching.cluster("image: img:1\ntasks: {chief: {}}\n")
+    launching.env["DOCKER_HOST"] = "unix:///no/such.sock"
     assert launching.run("--dry-run", "--", "true").code == 0
     done = launching.run("--", "true")
-    assert done.code == 2
-    assert "docker" in done.err
+    assert done.code == 3
+    assert (
+        "localhost: Docker does not answer: there is no /no/such.sock; install Docker" in done.err
+    )
+    assert not (launching.folder / "runs").exists()
+
+
+def test_an_image_goes_with_a_single_task(launching: Launching) -> None:
+    """A cluster's image stands in its file."""
+    launching.cluster()
+    done = launching.run("--image", "img:1", "--", "true")
+    assert (done.code, "--image: goes with --single" in done.err) == (2, True)

@@ -1,0 +1,273 @@
+"""Tasks as containers, on this machine's Docker Engine or on those of other hosts.
+
+A thread an attempt: it has image and data brought to the host where they are lacking, creates and
+starts the container, copies its output into the log file, and tells how it ended. Containers and
+volumes stay until `finish` has everything home; the hosts are the only truth.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from launcher import creation
+from launcher.backends import Homecoming, Report
+from launcher.backends.claiming import claim
+from launcher.container import Container
+from launcher.container_logs import LogFollower
+from launcher.container_logs.follower import UNREACHABLE_S
+from launcher.engine import EngineError
+from launcher.errors import HostError
+from launcher.hosts import Machine, within
+from launcher.lifecycle import Exited, Lost, Started, StartFailed
+from launcher.plan import Plan
+from launcher.provision import Provision
+from launcher.results import Results, remove_container
+from launcher.task import TaskId
+
+_NOT_RUNNING = (404, 409)
+_START_S = 15.0  # for starts that are under way when the run ends
+_SIGNAL_S = 10.0
+_ANSWER_S = 5.0
+_PAUSE_S = 0.5
+# What ends a container when its daemon is stopped, or killed and started again.
+_DAEMON_SIGNALS = (-9, -15)
+
+
+class Made(NamedTuple):
+    """A container that was made for an attempt of a task."""
+
+    container: Container
+    attempt: int
+    machine: Machine
+    id: str
+    report: Report
+
+
+class DockerBackend:
+    """Starts attempts as containers.
+
+    machines: by the host's name, every host of the plan.
+    provision: brings to a host, and into a container, what they need.
+    results: brings home what the tasks wrote.
+    say: shows a line to the user.
+    unreachable_s: after how long a host that cannot be reached is given up.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        machines: Mapping[str, Machine],
+        provision: Provision,
+        results: Results,
+        say: Callable[[str], None],
+        unreachable_s: float = UNREACHABLE_S,
+    ) -> None:
+        self._plan = plan
+        self._machines = machines
+        self._provision = provision
+        self._results = results
+        self._say = say
+        self._unreachable_s = unreachable_s
+        self._lock = threading.Lock()
+        self._starting: dict[TaskId, tuple[Container, int, Report]] = {}
+        self._latest: dict[TaskId, Made] = {}
+
+    def start(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
+        """Start an attempt in a thread of its own, and watch it there until its end."""
+        self._starting[container.task] = (container, attempt, report)
+        _in_thread(f"attempt {container.task}", self._attempt,
+                   container, attempt, log_path, report)  # fmt: skip
+
+    def stop(self, task: TaskId, *, kill: bool) -> None:
+        """Send the signal from a thread: a host may be slow to answer."""
+        made = self._latest.get(task)
+        if made is not None:
+            send = self._kill if kill else self._terminate
+            _in_thread(f"signal {task}", send, made)
+
+    def start_no_more(self) -> None:
+        """Let starts that are under way end at their next step, and give up those that do not."""
+        self._provision.cancel()
+        timer = threading.Timer(_START_S, self._give_up_starts)
+        timer.daemon = True
+        timer.start()
+
+    def finish(self) -> Homecoming:
+        """Bring results home from all hosts at once, then remove what the run made there."""
+        return self._results.bring_home(self._machines.values())
+
+    def hurry(self) -> None:
+        """Stop bringing results home; they stay on their hosts."""
+        self._results.cancel()
+
+    def _attempt(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
+        task = container.task
+        try:
+            made, follower = self._start(container, attempt, log_path, report)
+        except (HostError, OSError) as error:
+            if self._starts_no_more(task):
+                report(StartFailed(time.monotonic(), task, attempt, str(error)))
+            return
+        if self._starts_no_more(task):
+            report(Started(time.monotonic(), task, attempt))
+            report(self._watched(made, follower))
+
+    def _starts_no_more(self, task: TaskId) -> bool:
+        """Whether nobody else has told yet how this start ended."""
+        with self._lock:
+            return self._starting.pop(task, None) is not None
+
+    def _give_up_starts(self) -> None:
+        for container, attempt, report in tuple(self._starting.values()):
+            if self._starts_no_more(container.task):
+                self._results.host_is_lost(container.host)
+                why = f"{container.host}: Docker did not answer while the task was being started"
+                report(StartFailed(time.monotonic(), container.task, attempt, why))
+
+    def _start(
+        self, container: Container, attempt: int, log_path: str, report: Report
+    ) -> tuple[Made, LogFollower]:
+        machine = self._machines[container.host]
+        engine = machine.engine
+        prepared = self._provision.of_host(machine)
+        body = creation.request(self._plan, container, attempt, prepared.image_id, prepared.volumes)
+        name = creation.container_name(self._plan.run_id, container.task, attempt)
+        with engine.errors(f"cannot create the container of {container.task}"):
+            created = engine.api.create_container_from_config(body, name)
+        made = Made(container, attempt, machine, created["Id"], report)
+        try:
+            claim(engine, made.id)
+            follower = self._filled(made, log_path)
+            with engine.errors(f"cannot start the container of {container.task}"):
+                engine.api.start(made.id)
+        except (HostError, OSError):
+            with contextlib.suppress(HostError):
+                remove_container(engine, made.id)  # its volumes are left to `finish`
+            raise
+        self._latest[container.task] = made
+        return made, follower
+
+    def _filled(self, made: Made, log_path: str) -> LogFollower:
+        self._provision.into_container(made.machine, made.id)
+        return LogFollower(
+            made.machine.engine,
+            made.id,
+            log_path,
+            is_over=lambda: False,
+            unreachable_s=self._unreachable_s,
+        )
+
+    def _watched(self, made: Made, follower: LogFollower) -> Exited | Lost:
+        """Return how an attempt ended, once it has and its log is home, or will not come home."""
+        task = made.container.task
+        try:
+            self._follow(made, follower)
+            state = self._state_at_end(made)
+            code, reason = _end_of(made, state)
+            if code in _DAEMON_SIGNALS and not reason and _daemon_restarted(made, state):
+                why = (
+                    f"{made.container.host}: its Docker was stopped, which ended {task}; see there"
+                )
+                return Lost(time.monotonic(), task, made.attempt, f"{why}: journalctl -u docker")
+        except HostError as error:
+            return self._lost(made, str(error))
+        return Exited(time.monotonic(), task, made.attempt, code, reason)
+
+    def _lost(self, made: Made, why: str) -> Lost:
+        self._results.log_is_not_home(made.id)
+        self._results.host_is_lost(made.container.host)
+        return Lost(time.monotonic(), made.container.task, made.attempt, why)
+
+    def _follow(self, made: Made, follower: LogFollower) -> None:
+        """Copy a container's log until it has ended, or the log cannot be copied."""
+        api = made.machine.engine.api
+        try:
+            follower.run()
+        except (HostError, OSError) as error:
+            host = made.container.host
+            with made.machine.engine.errors("does not answer"):
+                within(_ANSWER_S, api.ping, str(error))
+            # What failed may be this machine's disk alone: the task goes on all the same.
+            why = error if isinstance(error, HostError) else f"{error.filename}: {error.strerror}"
+            self._say(f"launch: the log of {made.container.task} on {host} is not whole: {why}")
+            self._results.log_is_not_home(made.id)
+
+    def _state_at_end(self, made: Made) -> Mapping[str, Any]:
+        """Return what the engine says of a container's end, after waiting for it."""
+        engine, task = made.machine.engine, made.container.task
+        give_up_at = time.monotonic() + self._unreachable_s
+        while True:
+            try:
+                with engine.errors(f"cannot say how {task} ended"):
+                    state: Mapping[str, Any] = engine.api.inspect_container(made.id)["State"]
+                    if not state["Running"]:
+                        return state
+                    engine.api.wait(made.id)
+            except EngineError as error:
+                if error.status is not None or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(_PAUSE_S)
+
+    def _terminate(self, made: Made) -> None:
+        try:
+            try:
+                _signal(made, "SIGTERM")
+            except EngineError as error:
+                if error.status is not None:
+                    raise
+                _signal(made, "SIGTERM")  # over a new connection, where the old one was lost
+        except HostError as error:
+            self._say(f"launch: {error}")
+
+    def _kill(self, made: Made) -> None:
+        """Kill a container; nobody waits for a host that cannot be reached."""
+        host, task = made.container.host, made.container.task
+        why = f"{host}: cannot be reached to kill {task}"
+        try:
+            within(_SIGNAL_S, lambda: _signal(made, "SIGKILL"), why)
+        except HostError as error:
+            made.report(self._lost(made, f"{error}; it may run on there"))
+
+
+def _in_thread(name: str, do: Callable[..., None], *args: object) -> None:
+    threading.Thread(target=do, args=args, name=name, daemon=True).start()
+
+
+def _signal(made: Made, name: str) -> None:
+    """Send a signal; to what has ended it is none. Raises HostError."""
+    engine = made.machine.engine
+    try:
+        with engine.errors(f"cannot send {name} to {made.container.task}"):
+            engine.api.kill(made.id, name)
+    except EngineError as error:
+        if error.status not in _NOT_RUNNING:
+            raise
+
+
+def _end_of(made: Made, state: Mapping[str, Any]) -> tuple[int, str]:
+    """Return how a container that has ended did, and why where its engine knows more."""
+    code = _with_signal(int(state["ExitCode"]))
+    if state.get("OOMKilled"):
+        limit = made.container.limits.memory_bytes
+        of = f" (its limit is {limit >> 20} MiB)" if limit else ""
+        return code, f"killed by the kernel for lack of memory{of}"
+    return code, str(state.get("Error") or "")
+
+
+def _with_signal(code: int) -> int:
+    """Return -N for what signal N ended: Docker, as a shell, says 128 + N."""
+    return 128 - code if 128 < code <= 128 + 64 else code
+
+
+def _daemon_restarted(made: Made, state: Mapping[str, Any]) -> bool:
+    """Whether an engine has forgotten that a container ended, as one does that was restarted."""
+    from datetime import datetime
+
+    engine = made.machine.engine
+    ended_at = datetime.fromisoformat(f"{state['FinishedAt'][:19]}+00:00").timestamp()
+    ends = {"container": made.id, "event": "die"}
+    with engine.errors("does not tell what happened"):
+        since, until = int(ended_at) - 1, int(ended_at) + 2
+        return not list(engine.api.events(since=since, until=until, filters=ends, decode=True))

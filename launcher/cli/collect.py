@@ -1,0 +1,103 @@
+"""`launch collect RUN`: bring home what a run left on its hosts, and remove it there."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from yaml import MappingNode
+
+from launcher import config, hosts
+from launcher.backends import Homecoming
+from launcher.cli.arguments import parser
+from launcher.cli.containers import ask_unseen
+from launcher.cluster import Host
+from launcher.container_logs import LogFollower
+from launcher.decode import Decoder
+from launcher.errors import InputError, Problem
+from launcher.hosts import Machine
+from launcher.nodes import compose
+from launcher.results import Collecting, Left, Results, left
+from launcher.size import shown
+from launcher.transfers import Transfers
+
+
+def main(words: list[str]) -> int:
+    """Collect; 0 when everything is home, 3 when something could not be brought."""
+    options = parser("collect").parse_args(words)
+    runs = options.runs_dir or os.environ.get("LAUNCH_RUNS") or "runs"
+    run_dir = Path(runs, options.run) if os.sep not in options.run else Path(options.run)
+    run_dir = run_dir.absolute()
+    with hosts.opened(_hosts(options.cluster, run_dir), ask_unseen()) as (machines, unreached):
+        home = _collect(run_dir, machines, keep=options.keep)
+    problems = (*unreached.values(), *(home.problems if home else ()))
+    if options.json:
+        output = [each._asdict() for each in home.brought] if home else []
+        value = {"output": output, "left_on_hosts": problems}
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif home:
+        for brought in home.brought:
+            print(f"{brought.path}: {brought.files} files, {shown(brought.size_bytes)}")
+    elif machines:
+        print(f"nothing of {run_dir.name} is left on {', '.join(machines)}")
+    for problem in problems:
+        print(f"launch: {problem}", file=sys.stderr)
+    return 3 if problems else 0
+
+
+def _hosts(cluster: str | None, run_dir: Path) -> Mapping[str, Host]:
+    """Return the hosts to ask: those of the given file, else those of the run's own plan."""
+    if cluster is not None:
+        return config.read(cluster).hosts
+    path = run_dir / "plan.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}; expected a run, or --cluster with its hosts"
+        raise InputError(Problem(str(path), what)) from None
+    found = _planned_hosts(text, str(path))
+    if not found:
+        raise InputError(Problem(str(path), "this run was not in containers; nothing to collect"))
+    return found
+
+
+def _planned_hosts(text: str, path: str) -> Mapping[str, Host]:
+    """Return the hosts that a plan.json names; JSON is YAML."""
+    decoder = Decoder(path)
+    document = compose(text, path, decoder.problems)
+    root = document.root if document else None
+    entries = decoder.pairs(root, "") if isinstance(root, MappingNode) else {}
+    hint: Any = Mapping[str, Host]
+    found = decoder.decode(entries["hosts"], hint, "hosts") if "hosts" in entries else {}
+    if decoder.problems:
+        raise InputError(decoder.problems)
+    return found or {}
+
+
+def _collect(run_dir: Path, machines: Mapping[str, Machine], *, keep: bool) -> Homecoming | None:
+    """Return what came home, or None where nothing is left.
+
+    Raises:
+        InputError: a task of the run still lives.
+    """
+    found = hosts.at_all(
+        machines.values(), lambda machine: (machine, left(machine.engine, run_dir.name))
+    )
+    each = [(machine, one) for machine, here in found for one in here]
+    living = [f"{one.task} on {machine.name}" for machine, one in each if one.lives]
+    if living:
+        raise InputError(Problem(run_dir.name, f"still runs: {', '.join(living)}"))
+    if not each:
+        return None
+    transfers = Transfers(None, lambda line: print(line, file=sys.stderr))
+    (run_dir / "logs").mkdir(parents=True, exist_ok=True)
+    hosts.at_all(each, lambda item: _log_home(run_dir, *item))
+    how = Collecting(run_dir.name, run_dir, keep, transfers.report)
+    return Results(how).bring_home(machines.values())
+
+
+def _log_home(run_dir: Path, machine: Machine, one: Left) -> None:
+    path = str(run_dir / "logs" / f"{one.task.slug}.{one.attempt}.log")
+    LogFollower(machine.engine, one.id, path, is_over=lambda: True).run()

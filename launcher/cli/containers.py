@@ -1,0 +1,147 @@
+"""A run in containers: open the hosts, read what they are, plan, check, perform."""
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from launcher import config, hosts, preflight
+from launcher.cli.asked import Asked
+from launcher.cli.perform import perform
+from launcher.cluster import Host
+from launcher.container_logs.follower import UNREACHABLE_S
+from launcher.engine import Engine, local_socket, open_local
+from launcher.errors import HostError, InputError, Problem
+from launcher.hosts import Machine
+from launcher.images import Images
+from launcher.logs import Console
+from launcher.placement import HostFacts
+from launcher.plan import Plan, plan, plan_single
+from launcher.preflight import Reading
+from launcher.provision import Provision
+from launcher.results import Collecting, Results
+from launcher.transfers import Transfers
+
+_UNREACHABLE = "LAUNCH_UNREACHABLE_S"
+_PLENTY = 512  # ports and GPUs, of a host that did not say what it has
+
+
+def run(asked: Asked, *, dry: bool) -> int:
+    """Perform a run in containers, or show the very plan that would run now (`dry`)."""
+    with hosts.opened(_hosts(asked), ask_unseen()) as (machines, unreached):
+        readings, silent = _read(asked, machines)
+        if unreached or silent:
+            raise HostError("\n".join(_all_problems(asked, readings, {**unreached, **silent})))
+        made = _plan(asked, _facts(asked, readings))
+        preflight.check(made, readings)
+        if dry:
+            from launcher.cli.run import show
+
+            show(made, as_json=asked.as_json)
+            return 0
+        return _perform(asked, made, machines)
+
+
+def _all_problems(
+    asked: Asked, readings: Mapping[str, Reading], silent: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield why hosts say nothing, and what is wrong with the others.
+
+    For that a plan is made as if those hosts had all that is wanted of them.
+    """
+    yield from silent.values()
+    plenty = HostFacts(tuple(preflight.PORTS[:_PLENTY]), tuple(map(str, range(_PLENTY))))
+    with contextlib.suppress(InputError):
+        made = _plan(asked, {**dict.fromkeys(silent, plenty), **_facts(asked, readings)})
+        yield from preflight.problems(made, readings)
+
+
+def ask_unseen() -> Callable[[str], str] | None:
+    """Return what asks a person for a passphrase, or None where nobody sits at a terminal."""
+    if not sys.stdin.isatty():
+        return None
+    from getpass import getpass
+
+    return getpass
+
+
+def _hosts(asked: Asked) -> Mapping[str, Host]:
+    """Return the hosts that may get a task."""
+    if asked.spec is None:
+        return {config.THIS_MACHINE: Host("127.0.0.1", "auto")}
+    named = {task.host for task in asked.spec.tasks}
+    if None in named:
+        return asked.spec.hosts
+    return {name: host for name, host in asked.spec.hosts.items() if name in named}
+
+
+def _read(
+    asked: Asked, machines: Mapping[str, Machine]
+) -> tuple[Mapping[str, Reading], Mapping[str, str]]:
+    spec = asked.spec
+    gpus = spec is None or any(task.gpus for task in spec.tasks)
+    paths = preflight.paths_of(spec) if spec else ()
+    return preflight.read(machines.values(), gpus=gpus, paths=paths)
+
+
+def _facts(asked: Asked, readings: Mapping[str, Reading]) -> Mapping[str, HostFacts]:
+    facts = {name: reading.facts() for name, reading in readings.items()}
+    if asked.spec is not None:
+        return facts
+    # A single task takes a GPU where it can have one.
+    return {n: f if readings[n].gives_gpus else f._replace(gpus=()) for n, f in facts.items()}
+
+
+def _plan(asked: Asked, facts: Mapping[str, HostFacts]) -> Plan:
+    if asked.spec is None:
+        return plan_single(
+            asked.job, asked.run_id, facts[config.THIS_MACHINE].gpus, run_dir=asked.run_dir,
+            python=sys.executable, host=config.THIS_MACHINE, image=asked.image,
+        )  # fmt: skip
+    return plan(asked.spec, asked.job, asked.run_id, facts, run_dir=asked.run_dir,
+                python=sys.executable)  # fmt: skip
+
+
+def _perform(asked: Asked, made: Plan, machines: Mapping[str, Machine]) -> int:
+    from launcher.backends.docker import DockerBackend
+    from launcher.inside import Inside
+
+    inside = Inside(made, os.environ)
+    unreachable_s = _unreachable_s(os.environ)
+
+    def backend(console: Console) -> DockerBackend:
+        transfers = Transfers(console.show_status if console.is_terminal else None, console.say)
+        cancelled = threading.Event()
+        images = Images(
+            made.tasks[0].image or "",
+            _engine_here(),
+            made.image_transfer,
+            on_progress=transfers.report,
+            is_cancelled=cancelled.is_set,
+        )
+        provision = Provision(made, images, inside, cancelled, transfers.report)
+        keep = "keep" in asked.options
+        how = Collecting(made.run_id, Path(made.run_dir), keep, transfers.report)
+        results = Results(how)
+        return DockerBackend(made, machines, provision, results, console.say, unreachable_s)
+
+    return perform(made, backend, as_json=asked.as_json)
+
+
+def _unreachable_s(environ: Mapping[str, str]) -> float:
+    """Return after how long a host that cannot be reached is given up."""
+    text = environ.get(_UNREACHABLE, "")
+    try:
+        return float(text) if text else UNREACHABLE_S
+    except ValueError:
+        raise InputError(Problem(f"${_UNREACHABLE}", f"expected seconds, got {text!r}")) from None
+
+
+def _engine_here() -> Engine | None:
+    """Return this machine's Docker Engine, where it has one."""
+    try:
+        return Engine(config.THIS_MACHINE, open_local, local_socket(os.environ))
+    except HostError:
+        return None

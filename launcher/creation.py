@@ -1,0 +1,112 @@
+"""A planned task as the Docker Engine is asked to create it: the request, and its labels.
+
+Labels are what any machine finds a run by; they hold no env values, secrets or local paths.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from launcher.container import Container, Mount
+from launcher.layout import CONTAINER_OUTPUT_DIR
+from launcher.plan import HOST_NETWORK, Plan
+from launcher.task import TaskId
+
+SCHEMA = "1"
+RUN_LABEL = "launch.run"
+TASK_LABEL = "launch.task"
+ATTEMPT_LABEL = "launch.attempt"
+PORT_LABEL = "launch.port"
+GPUS_LABEL = "launch.gpus"
+OUTPUT_LABEL = "launch.output"
+
+# A daemon may rotate logs by default, and what it rotated away could not be brought home.
+_UNROTATED = {"max-size": "1000000g", "max-file": "1", "compress": "false"}
+
+
+def container_name(run_id: str, task: TaskId, attempt: int) -> str:
+    """Return the name of one attempt's container."""
+    return f"launch-{run_id}-{task.slug}-{attempt}"
+
+
+def run_labels(run_id: str) -> dict[str, str]:
+    """Return the labels of everything that a run makes on an engine."""
+    return {"launch.schema": SCHEMA, RUN_LABEL: run_id}
+
+
+def request(
+    plan: Plan, container: Container, attempt: int, image_id: str, volumes: Mapping[str, str]
+) -> dict[str, object]:
+    """Return the body of the Engine API's ContainerCreate for one attempt.
+
+    volumes: for each synced mount's source, the volume on that host that holds its content.
+    The image's entrypoint is not run: the plan's argv is all that is.
+    """
+    program, *args = container.argv
+    return {
+        "Image": image_id,
+        "Entrypoint": [program],
+        "Cmd": args,
+        "Env": [f"{key}={value}" for key, value in plan.env(container).items()],
+        "WorkingDir": container.work_dir,
+        "Labels": _labels(plan, container, attempt),
+        "HostConfig": _host_config(plan, container, volumes),
+        **_names(plan, container),
+    }
+
+
+def _names(plan: Plan, container: Container) -> dict[str, object]:
+    """Return the task's name on the run's own network; with host networking it has the host's."""
+    if plan.network == HOST_NETWORK:
+        return {}
+    slug = container.task.slug
+    endpoint = {plan.network: {"Aliases": [slug]}}
+    return {"Hostname": slug, "NetworkingConfig": {"EndpointsConfig": endpoint}}
+
+
+def _labels(plan: Plan, container: Container, attempt: int) -> dict[str, str]:
+    labels = {
+        **run_labels(plan.run_id),
+        TASK_LABEL: str(container.task),
+        ATTEMPT_LABEL: str(attempt),
+        OUTPUT_LABEL: CONTAINER_OUTPUT_DIR,
+    }
+    if plan.network == HOST_NETWORK:
+        labels[PORT_LABEL] = str(container.address.port)
+    if container.gpus:
+        labels[GPUS_LABEL] = ",".join(container.gpus)
+    return labels
+
+
+def _host_config(plan: Plan, container: Container, volumes: Mapping[str, str]) -> dict[str, object]:
+    limits = container.limits
+    config: dict[str, object] = {
+        "NetworkMode": plan.network,
+        "Init": True,  # as PID 1 a trainer would ignore SIGTERM
+        "LogConfig": {"Type": "json-file", "Config": _UNROTATED},
+        "Mounts": [_mount(plan, mount, volumes) for mount in container.mounts],
+    }
+    if limits.shm_bytes:
+        config["ShmSize"] = limits.shm_bytes
+    if limits.memory_bytes:
+        config["Memory"] = config["MemorySwap"] = limits.memory_bytes
+    if limits.cpus:
+        config["NanoCpus"] = round(limits.cpus * 1e9)
+    if limits.ulimits:
+        config["Ulimits"] = list(_ulimits(limits.ulimits))
+    if container.gpus:
+        gpus = {"DeviceIDs": list(container.gpus), "Capabilities": [["gpu"]]}
+        config["DeviceRequests"] = [gpus]
+    return config
+
+
+def _ulimits(ulimits: Mapping[str, tuple[int, int]]) -> Iterator[dict[str, object]]:
+    for name, (soft, hard) in ulimits.items():
+        yield {"Name": name, "Soft": soft, "Hard": hard}
+
+
+def _mount(plan: Plan, mount: Mount, volumes: Mapping[str, str]) -> dict[str, object]:
+    source = volumes[mount.source] if mount.synced else mount.source
+    described = {"Source": source, "Target": mount.target, "ReadOnly": mount.read_only}
+    if source.startswith("/"):
+        return {"Type": "bind", **described}
+    labels = {} if mount.synced else run_labels(plan.run_id)
+    return {"Type": "volume", **described, "VolumeOptions": {"Labels": labels}}

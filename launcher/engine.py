@@ -1,0 +1,229 @@
+"""One host's Docker Engine: the Docker SDK, on a socket here or through the host's SSH connection.
+
+There is one code path: an `Engine` behaves alike wherever it runs. What the SDK raises becomes a
+HostError that names the host, and what to do where that is known.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from http.client import HTTPException, IncompleteRead
+from typing import Any
+
+import requests
+import urllib3
+from docker import APIClient
+from docker.errors import APIError, DockerException, create_api_error_from_http_exception
+from docker.transport.basehttpadapter import BaseHTTPAdapter
+from urllib3.connection import HTTPConnection
+
+from launcher.errors import HostError
+
+DEFAULT_SOCKET = "/var/run/docker.sock"
+OpenSocket = Callable[[str], Any]  #: path of a Unix socket → what behaves as a socket, connected
+
+_GREETING_S = 15  # for the first answer of all
+_TIMEOUT_S = 60  # for an answer to begin or go on; what may take longer sets its own
+_CHANNELS = 64  # kept open at once; more are opened when needed
+_BASE_URL = "http://docker:80"
+_REASONS_SHOWN = 300  # characters of an engine's own message
+
+
+class Engine:
+    """One host's Docker Engine.
+
+    host: the host's name, for messages.
+    api: the SDK's client, thread-safe as far as calls go; use it inside `errors()`.
+    """
+
+    def __init__(self, host: str, open_socket: OpenSocket, path: str = DEFAULT_SOCKET) -> None:
+        """Reach the engine and agree on an API version.
+
+        Raises:
+            HostError: no engine answers there.
+        """
+        self.host = host
+        self.path = path
+        with self.errors("does not answer"):
+            self.api = _client(_Adapter(open_socket, path))
+
+    @contextlib.contextmanager
+    def errors(self, doing: str) -> Iterator[None]:
+        """Turn what the SDK raises into a HostError: `gpu1: Docker DOING: why`."""
+        try:
+            yield
+        except APIError as error:
+            raise EngineError(self.host, doing, error.explanation or str(error),
+                              error.status_code) from None  # fmt: skip
+        except (
+            DockerException, requests.RequestException, urllib3.exceptions.HTTPError, HTTPException
+        ) as error:  # fmt: skip
+            raise _as_engine_error(self.host, doing, error) from None
+        except OSError as error:
+            raise EngineError(self.host, doing, error.strerror or str(error)) from None
+
+    def get(self, path: str, /, *, unchunked: bool = False, **params: str) -> requests.Response:
+        """Return the streamed answer to GET `path` (`/containers/ID/logs`), for what the SDK cuts.
+
+        There is no time limit between its parts.
+
+        unchunked: as HTTP/1.0 has it, in parts of any size: an engine sends each log message as a
+            chunk of its own, which costs more than the message. An answer that is cut off looks
+            like one that has ended then.
+
+        Raises:
+            EngineError: the engine refuses, or cannot be reached.
+        """
+        headers = {"Accept-Encoding": "identity"}
+        if unchunked:
+            headers["Connection"] = "close"
+        with self.errors(f"refuses {path}"):
+            url = f"{_BASE_URL}/v{self.api.api_version}{path}"
+            answer = self.api.get(
+                url, params=params, headers=headers, stream=True, timeout=(_TIMEOUT_S, None)
+            )
+            try:
+                answer.raise_for_status()
+            except requests.HTTPError as error:
+                create_api_error_from_http_exception(error)
+            return answer
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.api.close()
+
+
+class EngineError(HostError):
+    """An engine could not do what was asked; `status` is HTTP's, None without an answer."""
+
+    def __init__(self, host: str, doing: str, why: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(f"{host}: Docker {doing}: {why.strip()[:_REASONS_SHOWN]}")
+
+
+def local_socket(environ: dict[str, str] | os._Environ[str]) -> str:
+    """Return the path of this machine's Docker socket.
+
+    Raises:
+        HostError: $DOCKER_HOST names something that is no Unix socket.
+    """
+    given = environ.get("DOCKER_HOST", "")
+    if given and not given.startswith("unix://"):
+        what = "expected unix:///path/to/docker.sock; other machines are reached by `ssh:` in"
+        raise HostError(f"$DOCKER_HOST is {given}: {what} cluster.yaml")
+    return given.removeprefix("unix://") or DEFAULT_SOCKET
+
+
+def open_local(path: str) -> socket.socket:
+    """Return a stream connected to a Unix socket of this machine."""
+    stream = socket.socket(socket.AF_UNIX)
+    try:
+        stream.connect(path)
+    except OSError as error:
+        stream.close()
+        raise OSError(error.errno, _local_problem(error, path)) from None
+    return stream
+
+
+def _local_problem(error: OSError, path: str) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no {path}; install Docker, or name its socket in $DOCKER_HOST"
+    if isinstance(error, PermissionError):
+        return (
+            f"{path} may not be used by this user; add yourself to its group "
+            "(sudo usermod -aG docker $USER) and log in again"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return f"nothing listens at {path}; start the daemon (sudo systemctl start docker)"
+    return f"{path}: {error.strerror}"
+
+
+def _as_engine_error(host: str, doing: str, error: BaseException) -> EngineError:
+    """Return in a user's words what an HTTP library raised, or the connection below it."""
+    below = tuple(_layers(error))
+    for layer in below:
+        if isinstance(layer, HostError):  # it names its host, and what to do
+            told = EngineError(host, doing, "")
+            told.args = layer.args
+            return told
+    return EngineError(host, doing, _reason(below))
+
+
+def _reason(layers: tuple[BaseException, ...]) -> str:
+    for layer in layers:
+        if isinstance(layer, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError):
+            return (
+                "it does not answer any more; is the daemon alive (sudo systemctl status docker)?"
+            )
+        if isinstance(layer, IncompleteRead | urllib3.exceptions.IncompleteRead):
+            return "the connection was cut within its answer"
+        if isinstance(layer, OSError) and not isinstance(layer, requests.RequestException):
+            return layer.strerror or "the connection was cut before its answer"
+    return str(layers[-1]) or type(layers[-1]).__name__
+
+
+def _layers(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what lies under it, as an HTTP library wraps them."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else None
+        reason = getattr(seen, "reason", None)
+        cause = reason if isinstance(reason, BaseException) else None
+        seen = cause or inner or seen.__cause__ or seen.__context__
+
+
+class _Connection(HTTPConnection):
+    def __init__(self, open_socket: OpenSocket, path: str) -> None:
+        super().__init__("docker", timeout=_TIMEOUT_S)
+        self._open = open_socket
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = self._open(self._path)
+        self.sock.settimeout(self.timeout)
+
+    def request(self, method: str, url: str, *args: Any, **more: Any) -> None:
+        headers = more.get("headers") or {}
+        old = headers.get("Connection") == "close"
+        self._http_vsn, self._http_vsn_str = (10, "HTTP/1.0") if old else (11, "HTTP/1.1")
+        super().request(method, url, *args, **more)
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    def __init__(self, open_socket: OpenSocket, path: str) -> None:
+        super().__init__("docker", maxsize=_CHANNELS, block=False)
+        self._open = open_socket
+        self._path = path
+
+    def _new_conn(self) -> _Connection:
+        return _Connection(self._open, self._path)
+
+
+class _Adapter(BaseHTTPAdapter):
+    """Sends every request of a client to one engine."""
+
+    def __init__(self, open_socket: OpenSocket, path: str) -> None:
+        super().__init__()
+        self._pool = _Pool(open_socket, path)
+
+    def get_connection_with_tls_context(self, *_args: Any, **_more: Any) -> _Pool:
+        return self._pool
+
+    def request_url(self, request: Any, _proxies: Any) -> str:
+        return str(request.path_url)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _client(adapter: _Adapter) -> APIClient:
+    class Client(APIClient):
+        def get_adapter(self, url: str) -> Any:
+            return adapter
+
+    client = Client(base_url=_BASE_URL, version="auto", timeout=_GREETING_S)
+    client.timeout = _TIMEOUT_S
+    client.trust_env = False  # neither proxies nor ~/.netrc are for an engine's socket
+    return client

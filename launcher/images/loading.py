@@ -1,0 +1,161 @@
+"""Sends an image to a host as `docker load` takes it, without the layers that the host has.
+
+An engine that keeps layers by their chain opens an archive's file of a layer only if it lacks that
+layer. So the archive holds just the lacking ones, compressed as they are, and an engine that
+keeps images in containerd gets them all. What is big goes in several archives, each a stack that
+the engine keeps under a name: a shipment that was interrupted goes on behind the last of them.
+"""
+
+import gzip
+import hashlib
+import json
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from launcher.engine import Engine
+from launcher.images.cache import Blob
+from launcher.images.identity import PARTIAL_LABEL, chain_id
+from launcher.images.stream import CancelledTransfer, IsCancelled, events, until_cancelled
+
+PARTIAL_REPOSITORY = "launch-partial"
+PART_BYTES = 32 << 20  #: what one archive holds at least, if there is more to come
+
+_SENT_AT_ONCE_BYTES = 256 << 10
+_SMALL_BYTES = 256 << 10
+_BLOCK = tarfile.BLOCKSIZE
+OnSent = Callable[[int], None]  #: bytes sent of one archive
+
+
+class Archive(NamedTuple):
+    """A stack of layers and the files of those that the host lacks.
+
+    config: the configuration of an image of exactly these layers.
+    tag: its name on the host, where it needs one.
+    """
+
+    config: bytes
+    layers: tuple[str, ...]
+    blobs: Mapping[str, Blob]
+    tag: str | None = None
+
+    @property
+    def image_id(self) -> str:
+        """The id it gets on engines that count by configuration."""
+        return f"sha256:{hashlib.sha256(self.config).hexdigest()}"
+
+    @property
+    def size_bytes(self) -> int:
+        """The layers to send."""
+        return sum(blob.size_bytes for blob in self.blobs.values())
+
+
+def archives(whole: Archive, image_id: str) -> tuple[Archive, ...]:
+    """Return what to load one after the other; the last of them makes the image whole."""
+    found = []
+    waiting: dict[str, Blob] = {}
+    for at, layer in enumerate(whole.layers, 1):
+        if layer in whole.blobs:
+            waiting[layer] = whole.blobs[layer]
+        size_bytes = sum(blob.size_bytes for blob in waiting.values())
+        if size_bytes >= PART_BYTES and at < len(whole.layers):
+            stack = whole.layers[:at]
+            part = _part_of(whole.config, stack, image_id)
+            found.append(Archive(part, stack, waiting, _partial_name(stack)))
+            waiting = {}
+    return (*found, whole._replace(blobs=waiting))
+
+
+def is_small(archive: Archive) -> bool:
+    """Whether an archive is sent sooner than its host is asked what it has."""
+    return archive.size_bytes <= _SMALL_BYTES
+
+
+def _part_of(config: bytes, stack: tuple[str, ...], image_id: str) -> bytes:
+    whole = json.loads(config)
+    part = {key: whole[key] for key in ("architecture", "os", "variant") if key in whole}
+    part["config"] = {"Labels": {PARTIAL_LABEL: image_id}}
+    part["rootfs"] = {"type": "layers", "diff_ids": stack}
+    return json.dumps(part, sort_keys=True).encode()
+
+
+def _partial_name(stack: Sequence[str]) -> str:
+    return f"{PARTIAL_REPOSITORY}:{chain_id(stack).removeprefix('sha256:')[:12]}"
+
+
+def load(there: Engine, archive: Archive, on_sent: OnSent, is_cancelled: IsCancelled) -> None:
+    """Return once the host's engine has an archive's layers, and its name if it has one.
+
+    Raises:
+        HostError: it does not take them, or cancelled.
+    """
+    body: bytes | Iterator[bytes] = _counted(_tar(archive), there.host, on_sent, is_cancelled)
+    if is_small(archive):
+        # What is around a small layer is as large, and full of repetition.
+        body = gzip.compress(b"".join(part for part, _ in _tar(archive)), mtime=0)
+    # With progress asked for, the engine speaks while it unpacks, so that a cancel is noticed.
+    params = {"quiet": "1" if is_small(archive) else "0"}
+    headers = {"Content-Type": "application/x-tar"}
+    with events(
+        there, "/images/load", "could not load the image", params=params, headers=headers, body=body
+    ) as said:
+        for _ in until_cancelled(said, there.host, is_cancelled):
+            pass
+    if is_small(archive):
+        on_sent(archive.size_bytes)
+
+
+def _counted(
+    parts: Iterator[tuple[bytes, bool]], host: str, on_sent: OnSent, is_cancelled: IsCancelled
+) -> Iterator[bytes]:
+    sent_bytes = 0
+    for part, is_layer in parts:
+        if is_cancelled():
+            raise CancelledTransfer(host)
+        yield part
+        if is_layer:
+            sent_bytes += len(part)
+            on_sent(sent_bytes)
+
+
+def _tar(archive: Archive) -> Iterator[tuple[bytes, bool]]:
+    """Yield an archive in parts, and of each whether it is a layer's."""
+    config_name = f"{archive.image_id.removeprefix('sha256:')}.json"
+    manifest = {
+        "Config": config_name,
+        "RepoTags": [archive.tag] if archive.tag else None,
+        "Layers": [_file_name(layer) for layer in archive.layers],
+    }
+    small = _file("manifest.json", json.dumps([manifest]).encode())
+    small += _file(config_name, archive.config)
+    for layer, blob in archive.blobs.items():
+        small += _header(_file_name(layer), blob.size_bytes)
+        yield small, False
+        yield from ((part, True) for part in _read(blob.path))
+        small = _padding(blob.size_bytes)
+    yield small + bytes(2 * _BLOCK), False
+
+
+def _file_name(layer: str) -> str:
+    return f"{layer.removeprefix('sha256:')}.tar"
+
+
+def _file(name: str, content: bytes) -> bytes:
+    return _header(name, len(content)) + content + _padding(len(content))
+
+
+def _header(name: str, size_bytes: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size = size_bytes
+    return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def _padding(size_bytes: int) -> bytes:
+    return bytes(-size_bytes % _BLOCK)
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as blob:
+        while part := blob.read(_SENT_AT_ONCE_BYTES):
+            yield part

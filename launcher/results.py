@@ -1,0 +1,195 @@
+"""What a run left on its hosts, found by its labels: brought home whole, and then removed.
+
+The hosts are the only truth: nothing here knows which launcher made what it finds. A container
+goes only after its log and its task's results are home, a volume only after the container.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from launcher.backends import Brought, Homecoming
+from launcher.creation import ATTEMPT_LABEL, OUTPUT_LABEL, RUN_LABEL, TASK_LABEL
+from launcher.engine import Engine, EngineError
+from launcher.errors import HostError
+from launcher.files.results import collect
+from launcher.hosts import Machine, at_all, within
+from launcher.layout import CONTAINER_CHECKPOINT_DIR
+from launcher.task import TaskId
+from launcher.transfer import OnProgress
+
+_MISSING = 404
+_CANCEL_S = 2.0
+_LOST_S = 10.0
+_TICK_S = 0.1
+
+
+class Left(NamedTuple):
+    """A container of a run on a host.
+
+    volumes: those of the run that it mounts, by where it sees them.
+    """
+
+    task: TaskId
+    attempt: int
+    id: str
+    name: str
+    output_dir: str
+    volumes: Mapping[str, str]
+    lives: bool
+
+
+class Collecting(NamedTuple):
+    """How a run's results come home.
+
+    run_dir: the run's folder on this machine.
+    keep: whether containers and volumes stay on their hosts afterwards.
+    """
+
+    run_id: str
+    run_dir: Path
+    keep: bool
+    on_progress: OnProgress
+
+
+class Results:
+    """Brings a run's results home."""
+
+    def __init__(self, how: Collecting) -> None:
+        self._how = how
+        self._cancelled = threading.Event()
+        self._unwhole: set[str] = set()  # containers whose log is not home
+        self._lost: set[str] = set()  # hosts
+
+    def cancel(self) -> None:
+        """Leave what is not home yet where it is."""
+        self._cancelled.set()
+
+    def log_is_not_home(self, container_id: str) -> None:
+        """Keep a container: its log could not be copied to its end."""
+        self._unwhole.add(container_id)
+
+    def host_is_lost(self, host: str) -> None:
+        """Expect no more of a host than that it may be back."""
+        self._lost.add(host)
+
+    def bring_home(self, machines: Iterable[Machine]) -> Homecoming:
+        """Bring home what the run left on these hosts, all at once, then remove it there.
+
+        Once it is cancelled it returns soon, whatever the hosts do.
+        """
+        homes = at_all(machines, self._of_host_until_cancelled)
+        return Homecoming(
+            tuple(sorted(brought for home in homes for brought in home.brought)),
+            tuple(problem for home in homes for problem in home.problems),
+        )
+
+    def _of_host_until_cancelled(self, machine: Machine) -> Homecoming:
+        done: list[Homecoming] = []
+        doing = threading.Thread(target=lambda: done.append(self._of_host(machine)), daemon=True)
+        doing.start()
+        while doing.is_alive() and not self._cancelled.is_set():
+            doing.join(_TICK_S)
+        doing.join(_CANCEL_S)
+        return done[0] if done else self._left_there(f"{machine.name}: stopped while it was silent")
+
+    def _of_host(self, machine: Machine) -> Homecoming:
+        brought: list[Brought] = []
+        try:
+            here = self._left(machine)
+            homes = self._homes(here)
+            for folder, (one, inside) in homes.items():
+                got = self._collect(machine, one, inside, folder)
+                brought += [got] if got.files or got.skipped else []
+            if self._unwhole & {each.id for each in here}:
+                raise HostError(f"{machine.name}: not every log is home")
+            if not self._how.keep:
+                self._remove(machine.engine, here)
+        except HostError as error:
+            return self._left_there(str(error), brought)
+        return Homecoming(tuple(brought))
+
+    def _left(self, machine: Machine) -> tuple[Left, ...]:
+        def ask() -> tuple[Left, ...]:
+            return left(machine.engine, self._how.run_id)
+
+        if machine.name not in self._lost:
+            return ask()
+        return within(_LOST_S, ask, f"{machine.name}: cannot be reached")
+
+    def _left_there(self, why: str, brought: Iterable[Brought] = ()) -> Homecoming:
+        how = f"`launch collect {self._how.run_id}` brings home what is there"
+        return Homecoming(tuple(brought), (f"{why}; {how}",))
+
+    def _homes(self, containers: Iterable[Left]) -> Mapping[Path, tuple[Left, str]]:
+        """Return for each folder here the container and the folder in it that fill it.
+
+        All attempts of a task, and all tasks that share checkpoints, have one volume.
+        """
+        homes = {}
+        for each in sorted(containers, key=lambda each: (each.task, each.attempt), reverse=True):
+            homes[self._how.run_dir / "output" / each.task.slug] = (each, each.output_dir)
+            if CONTAINER_CHECKPOINT_DIR in each.volumes:
+                homes[self._how.run_dir / "checkpoints"] = (each, CONTAINER_CHECKPOINT_DIR)
+        return homes
+
+    def _collect(self, machine: Machine, one: Left, inside: str, home: Path) -> Brought:
+        if self._cancelled.is_set():
+            raise HostError(f"{machine.name}: stopped before {one.task}'s results were home")
+        got = collect(
+            machine.engine,
+            one.id,
+            inside,
+            home,
+            on_progress=self._how.on_progress,
+            is_cancelled=self._cancelled.is_set,
+        )
+        return Brought(str(home), *got)
+
+    def _remove(self, engine: Engine, containers: Iterable[Left]) -> None:
+        for each in containers:
+            remove_container(engine, each.id)
+        of_run = {"label": f"{RUN_LABEL}={self._how.run_id}"}
+        with engine.errors("cannot remove the run's volumes"):
+            for volume in engine.api.volumes(filters=of_run)["Volumes"] or ():
+                engine.api.remove_volume(volume["Name"])
+        with engine.errors("cannot remove the run's network"):
+            for network in engine.api.networks(filters=of_run):
+                engine.api.remove_network(network["Id"])
+
+
+def left(engine: Engine, run_id: str) -> tuple[Left, ...]:
+    """Return every container of a run on a host. Raises HostError."""
+    with engine.errors("does not list its containers"):
+        listed = engine.api.containers(all=True, filters={"label": f"{RUN_LABEL}={run_id}"})
+    return tuple(_left(each, run_id) for each in listed if TASK_LABEL in each["Labels"])
+
+
+def _left(listed: Mapping[str, object], run_id: str) -> Left:
+    labels, mounts, names = listed["Labels"], listed["Mounts"], listed["Names"]
+    assert isinstance(labels, dict) and isinstance(mounts, list) and isinstance(names, list)
+    volumes = {
+        str(mount["Destination"]): str(mount["Name"])
+        for mount in mounts
+        if mount["Type"] == "volume" and str(mount["Name"]).startswith(f"launch-{run_id}-")
+    }
+    return Left(
+        TaskId.parse(labels[TASK_LABEL]),
+        int(labels[ATTEMPT_LABEL]),
+        str(listed["Id"]),
+        str(names[0]).lstrip("/"),
+        str(labels[OUTPUT_LABEL]),
+        volumes,
+        listed["State"] in ("running", "paused", "restarting"),
+    )
+
+
+def remove_container(engine: Engine, container_id: str) -> None:
+    """Remove a container with its anonymous volumes; one that is gone is no error."""
+    try:
+        with engine.errors("cannot remove a container"):
+            engine.api.remove_container(container_id, v=True, force=True)
+    except EngineError as error:
+        if error.status != _MISSING:
+            raise

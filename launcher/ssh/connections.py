@@ -1,0 +1,111 @@
+"""All hosts of a run: their connections, the jump hosts they share, the user's keys."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher.errors import HostError
+from launcher.ssh.connection import Connection
+from launcher.ssh.pacing import Pacing
+from launcher.ssh.values import Target
+
+if TYPE_CHECKING:
+    from launcher.ssh.host_keys import HostKey
+    from launcher.ssh.settings import Config, Route, Settings
+    from launcher.ssh.transport import HostTransport
+
+
+class Connections:
+    """Every connection of a run. Its methods may be called from any thread."""
+
+    def __init__(
+        self, *, home: Path | None = None, ask: Callable[[str], str] | None = None
+    ) -> None:
+        """`home` holds .ssh; `ask` prompts for a passphrase, None where nobody can answer."""
+        from launcher.ssh.login import Keys
+
+        self._home = home or Path(os.path.expanduser("~"))
+        self._keys = Keys(ask)
+        self._pacing = Pacing()
+        self._lock = threading.RLock()
+        self._config: Config | None = None
+        self._of_target: dict[Target, Connection] = {}
+        self._jumps: dict[Route, Connection] = {}
+
+    def of(self, target: Target) -> Connection:
+        """Return the connection to a host, the same for the same target; it connects when used.
+
+        A jump host that is also a target has one connection for both.
+        """
+        with self._lock:
+            if target not in self._of_target:
+                jump = self._jump_at(target)
+                self._of_target[target] = jump or Connection(target, lambda: self._dial(target))
+            return self._of_target[target]
+
+    def shown_key(self, settings: "Settings") -> "HostKey":
+        """Return the key that a host shows, without logging in to it.
+
+        Jump hosts before it are logged in to: their keys must be trusted.
+
+        Raises:
+            HostError: it cannot be reached.
+        """
+        from launcher.ssh.dialing import shown_key
+
+        return shown_key(settings, self._pacing, self._jump(settings))
+
+    def settings(self, target: Target) -> "Settings":
+        """Return what holds for a host. Raises HostError for an ~/.ssh/config with errors."""
+        from launcher.ssh.settings import Config
+
+        with self._lock:
+            if self._config is None:
+                self._config = Config(self._home)
+            return self._config.settings(target)
+
+    def close(self) -> None:
+        """Close every connection, those that go through others first."""
+        with self._lock:
+            jumps = set(self._jumps.values())
+            ends = [c for c in self._of_target.values() if c not in jumps]
+            self._of_target, self._jumps = {}, {}
+        for connection in (*ends, *jumps):
+            connection.close()
+
+    def _dial(self, target: Target) -> "HostTransport":
+        from launcher.ssh.dialing import dial
+
+        settings = self.settings(target)
+        return dial(settings, self._keys, self._pacing, self._jump(settings))
+
+    def _jump(self, settings: "Settings") -> Connection | None:
+        """Return the connection to the jump host before a host, shared by all behind it."""
+        from launcher.ssh.dialing import dial
+
+        before = settings.route.jump
+        if before is None:
+            return None
+        with self._lock:
+            if before.route not in self._jumps:
+                of_target = (c for t, c in self._of_target.items() if self._is_route(t, before))
+                self._jumps[before.route] = next(of_target, None) or Connection(
+                    before.target,
+                    lambda: dial(before, self._keys, self._pacing, self._jump(before)),
+                )
+            return self._jumps[before.route]
+
+    def _jump_at(self, target: Target) -> Connection | None:
+        """Return the connection to a target that is in use as a jump host already."""
+        if not self._jumps:
+            return None
+        try:
+            return self._jumps.get(self.settings(target).route)
+        except HostError:  # it is told when the target is used
+            return None
+
+    def _is_route(self, target: Target, jump: "Settings") -> bool:
+        """Whether a target is the jump host itself."""
+        return self.settings(target).route == jump.route
