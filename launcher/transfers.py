@@ -54,7 +54,7 @@ class Transfers:
         if progress.is_done or now >= self._drawn_at + _REDRAW_EVERY_S:
             self._drawn_at = now
             assert self._show is not None
-            self._show([line(each) for each in self._under_way.values()])
+            self._show([line(each) for each in sorted(self._under_way.values())])
 
 
 def line(progress: Progress) -> str:

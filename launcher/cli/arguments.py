@@ -133,6 +133,7 @@ def _hosts(to: "ArgumentParser") -> None:
     to.add_argument("host", nargs="*", metavar="HOST", help="default: every host of the file")
     to.add_argument("--cluster", metavar="FILE", default="cluster.yaml")
     to.add_argument("--yes", action="store_true", help="trust without asking")
+    to.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
 def _collect(to: "ArgumentParser") -> None:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from launcher.cli.arguments import parser
-from launcher.cli.docker_here import local_engine, missing
 from launcher.container import is_secret
 
 if TYPE_CHECKING:
@@ -20,11 +19,9 @@ if TYPE_CHECKING:
 def main(words: list[str]) -> int:
     """Build, and print the image's names; 1 when a step of the build failed."""
     options = parser("build").parse_args(words)
-    try:
-        from launcher.building import request
-        from launcher.building.build import BuildFailed
-    except ModuleNotFoundError as error:
-        raise missing(error) from None
+    from launcher.building import request
+    from launcher.building.build import BuildFailed
+
     asked = request.read(
         options.context, options.file, options.name, options.build_arg, os.environ
     )._replace(pull=options.pull, no_cache=options.no_cache, network=options.network)
@@ -56,6 +53,7 @@ def _warn(asked: "Request") -> None:
 
 def _build(asked: "Request", *, as_json: bool) -> "Built":
     from launcher.building.build import build
+    from launcher.cli.docker_here import local_engine
     from launcher.cli.progress import chosen_stream, display
 
     engine = local_engine()

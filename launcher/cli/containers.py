@@ -9,10 +9,11 @@ from pathlib import Path
 
 from launcher import config, hosts, preflight
 from launcher.cli.asked import Asked
+from launcher.cli.docker_here import local_engine
 from launcher.cli.perform import perform
 from launcher.cluster import Host
 from launcher.container_logs.follower import UNREACHABLE_S
-from launcher.engine import Engine, local_socket, open_local
+from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem
 from launcher.hosts import Machine
 from launcher.images import Images
@@ -142,6 +143,6 @@ def _unreachable_s(environ: Mapping[str, str]) -> float:
 def _engine_here() -> Engine | None:
     """Return this machine's Docker Engine, where it has one."""
     try:
-        return Engine(config.THIS_MACHINE, open_local, local_socket(os.environ))
+        return local_engine()
     except HostError:
         return None

@@ -1,5 +1,6 @@
 """`launch hosts`: which hosts of a cluster can be logged in to, and trusting their keys."""
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -37,13 +38,14 @@ def main(words: list[str]) -> int:
     if options.action == "trust":
         return _trust(chosen, without_asking=options.yes)
     here = [name for name in spec.hosts if name not in hosts]
-    return _list(chosen, [name for name in here if not options.host or name in options.host])
+    local = [name for name in here if not options.host or name in options.host]
+    return _list(chosen, local, as_json=options.json)
 
 
 # list
 
 
-def _list(hosts: dict[str, Host], here: Iterable[str]) -> int:
+def _list(hosts: dict[str, Host], here: Iterable[str], *, as_json: bool) -> int:
     """Print each host with what a login to it gave; 3 where one cannot be logged in to."""
     from launcher.cli.containers import ask_unseen
     from launcher.ssh import Connections
@@ -63,6 +65,18 @@ def _list(hosts: dict[str, Host], here: Iterable[str]) -> int:
         connections.close()
     rows = [(name, "127.0.0.1", "this machine") for name in here]
     rows += [(n, h.address, "no login" if problems[n] else "ready") for n, h in hosts.items()]
+    if as_json:
+        listed = [
+            {
+                "host": name,
+                "address": address,
+                "state": state,
+                "problem": problems.get(name) or None,
+            }
+            for name, address, state in rows
+        ]
+        print(json.dumps({"hosts": listed}, indent=2, ensure_ascii=False))
+        return 3 if any(problems.values()) else 0
     print("\n".join(table(("host", "address", "state"), rows)))
     failed = [problem for problem in problems.values() if problem]
     if failed:

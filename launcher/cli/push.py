@@ -5,23 +5,22 @@ import sys
 
 from launcher.cli.arguments import parser
 from launcher.cli.build import listen
-from launcher.cli.docker_here import local_engine, missing
 from launcher.errors import InputError, Problem
 
 
 def main(words: list[str]) -> int:
     """Push, and print each tag with the digest that the registry knows it by."""
     options = parser("push").parse_args(words)
-    try:
-        from launcher.building import push, repository
-        from launcher.cli.progress import chosen_stream, display
-    except ModuleNotFoundError as error:
-        raise missing(error) from None
+    from launcher.building import push, repository
+    from launcher.cli.progress import chosen_stream, display
+
     try:
         asked = repository.parse(options.name)
     except ValueError as error:
         raise InputError(Problem("push", str(error))) from None
     listen()
+    from launcher.cli.docker_here import local_engine
+
     engine = local_engine()
     try:
         done = []

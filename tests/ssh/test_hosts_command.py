@@ -1,6 +1,7 @@
 """`launch hosts` and `launch hosts trust`, against a real sshd."""
 
 import io
+import json
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,11 @@ def test_trust_shows_asks_and_adds(
     assert "gpu1  127.0.0.1  ready" in capsys.readouterr().out
     with pytest.raises(HostError, match="gpu2: its ssh-ed25519 key"):
         hosts.main(option)
+    capsys.readouterr()
+    assert hosts.main(["--json", *option]) == 3
+    first, second = json.loads(capsys.readouterr().out)["hosts"]
+    assert (first["state"], first["problem"]) == ("ready", None)
+    assert second["state"] == "no login" and "SHA256:" in second["problem"]
 
 
 def test_trust_without_asking(tmp_path: Path, client: Client, make_sshd: MakeSshd) -> None:
