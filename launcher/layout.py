@@ -110,15 +110,19 @@ class Layout(NamedTuple):
 
     def env(self, spec: ClusterSpec, run_id: str) -> Mapping[str, str]:
         """Return the environment that all tasks share."""
-        return {
+        env = {
             "PYTHONUNBUFFERED": "1",
             **spec.env,
             "LAUNCH_RUN": run_id,
             "LAUNCH_STRATEGY": spec.strategy.value,
             "LAUNCH_MARKERS": "1",
-            "LAUNCH_SUPERVISED": "1",
             "LAUNCH_CHECKPOINT_DIR": self.checkpoint_dir,
         }
+        if spec.backend is Backend.PROCESS:
+            env["LAUNCH_SUPERVISED"] = "1"  # a container does not see whether its launcher lives
+        elif spec.is_here:
+            env["LAUNCH_HOST_TASKS"] = str(len(spec.tasks))  # their addresses do not tell
+        return env
 
 
 def volume_name(run_id: str, what: str) -> str:

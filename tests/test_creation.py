@@ -115,6 +115,13 @@ def test_one_engine_has_a_network_of_its_own() -> None:
     assert body["Hostname"] == "worker-1"
     assert body["NetworkingConfig"] == {"EndpointsConfig": {"launch-r1": {"Aliases": ["worker-1"]}}}
     assert creation.PORT_LABEL not in dict(body["Labels"])  # type: ignore[call-overload]
+    assert "LAUNCH_HOST_TASKS=3" in body["Env"]  # type: ignore[operator]
+
+
+def test_a_container_does_not_see_its_launcher() -> None:
+    """What serves in a container watches its chief itself: nobody else would end it."""
+    env = [str(body["Env"]) for body in requests(planned())]
+    assert not any("LAUNCH_SUPERVISED" in each for each in env)
 
 
 def test_a_single_task_in_a_container() -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from enum import Enum
 
 from launcher.address import Address
 from launcher.errors import LaunchError
@@ -22,14 +23,31 @@ _FIRST_WORD_S = 10.0
 _WORD_S = 30.0
 
 
-def listens(address: str, timeout_s: float = 1.0) -> bool:
-    """Whether something accepts connections at a `host:port`."""
+class Absence(Enum):
+    """Why nobody was met at an address; the value goes round the names of who is missing."""
+
+    SILENT = "nothing listens for {}"
+    UNREACHABLE = "no connection to {}: host down, wrong address or a firewall between"
+    UNKNOWN = "no address known of {}"
+
+
+def absence(address: str, timeout_s: float = 1.0) -> Absence | None:
+    """Return why nothing accepts connections at a `host:port`; None where something does."""
     parsed = Address.parse(address)
     try:
         socket.create_connection((parsed.host, parsed.port), timeout_s).close()
+    except ConnectionRefusedError:
+        return Absence.SILENT
+    except socket.gaierror:
+        return Absence.UNKNOWN
     except OSError:
-        return False
-    return True
+        return Absence.UNREACHABLE
+    return None
+
+
+def listens(address: str) -> bool:
+    """Whether something accepts connections at a `host:port`."""
+    return absence(address) is None
 
 
 def leave(code: int, text: str = "") -> None:
@@ -53,23 +71,28 @@ def gather(peers: Mapping[TaskId, str], start_timeout_s: float, own: str | None 
     started = time.monotonic()
     next_word_s = _FIRST_WORD_S
     with _standing_in(own, len(peers)) if own and peers else nullcontext():
-        while _look(missing):
+        while reasons := _look(missing):
             waited_s = time.monotonic() - started
             if waited_s >= start_timeout_s:
                 raise LaunchError(
-                    f"the cluster did not form in {start_timeout_s:g} s: {_absence(missing)}"
+                    f"the cluster did not form in {start_timeout_s:g} s: {_told(reasons, peers)}"
                 )
             if waited_s >= next_word_s:
                 next_word_s += _WORD_S
-                print(f"the cluster has not formed yet: {_absence(missing)}", flush=True)
+                print(f"the cluster has not formed yet: {_told(reasons, peers)}", flush=True)
             time.sleep(_LOOK_S)
 
 
-def _look(missing: dict[TaskId, str]) -> bool:
-    """Take out of `missing` who listens now; return whether anyone is left."""
-    for task in [task for task, address in missing.items() if listens(address)]:
-        del missing[task]
-    return bool(missing)
+def _look(missing: dict[TaskId, str]) -> Mapping[TaskId, Absence]:
+    """Take out of `missing` who listens now; return why the others are not met."""
+    reasons = {}
+    for task, address in tuple(missing.items()):
+        reason = absence(address)
+        if reason:
+            reasons[task] = reason
+        else:
+            del missing[task]
+    return reasons
 
 
 def _standing_in(address: str, peers: int) -> socket.socket:
@@ -86,6 +109,11 @@ def _standing_in(address: str, peers: int) -> socket.socket:
         raise LaunchError(f"cannot listen at {address}: {error.strerror}") from None
 
 
-def _absence(missing: Mapping[TaskId, str]) -> str:
-    names = ", ".join(f"{task} ({address})" for task, address in missing.items())
-    return f"nothing listens for {names}"
+def _told(reasons: Mapping[TaskId, Absence], peers: Mapping[TaskId, str]) -> str:
+    """Return who is missing, by reason."""
+    told = []
+    for reason in Absence:
+        names = [f"{task} ({peers[task]})" for task, why in reasons.items() if why is reason]
+        if names:
+            told.append(reason.value.format(", ".join(names)))
+    return "; ".join(told)

@@ -117,7 +117,7 @@ def _form(config: TfConfig, start_timeout_s: float) -> Task:
 
 
 def _share_of_cores(config: TfConfig) -> int | None:
-    """Return this task's part of the cores that it shares with tasks at the same address.
+    """Return this task's part of the cores that it shares with tasks on the same host.
 
     Tasks that train together compute at the same time: with a thread each for every core they
     would wait for each other's threads in every step. Under parameter servers they take turns,
@@ -127,7 +127,10 @@ def _share_of_cores(config: TfConfig) -> int | None:
         return None
     here = Address.parse(config.address(config.task)).host
     beside = sum(Address.parse(config.address(task)).host == here for task in config.tasks)
-    return max(1, len(os.sched_getaffinity(0)) // beside)
+    told = os.environ.get("LAUNCH_HOST_TASKS", "")  # where each task has a name of its own
+    return max(
+        1, len(os.sched_getaffinity(0)) // (int(told) if told.isdecimal() and int(told) else beside)
+    )
 
 
 def _configure(num_gpus: int | None, threads: int | None) -> None:
