@@ -19,7 +19,7 @@ from tests.testbed.images import BUSYBOX
 from tests.testbed.testbed import Testbed
 
 SIZES = (1, 2, 4, 8)
-ROUNDS = 7
+ROUNDS = 5
 _POLL_S = 0.02
 _TASK = ("sleep", "600")
 

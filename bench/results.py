@@ -4,11 +4,13 @@
 
 2 GB in 10,000 files, from two testbed hosts at once; as root, with Docker (see tests/testbed). The
 hosts share this machine's cores with the launcher, Docker's packing included, so that the bare
-channels, whose hosts have nothing to do, are shown with the same archives too.
+channels, whose hosts have nothing to do, are shown with the same archives too, and
+everything with the processor time that a GB costs. Each round collects into new folders, so that
+none pays for removing what came before.
 """
 
 import os
-import shutil
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import paramiko
 
@@ -34,6 +36,7 @@ FILE_BYTES = 200_000
 HOST_BYTES = FILES * FILE_BYTES
 RUNS = 3
 READ_BYTES = 1 << 20
+_OWN, _CHILDREN = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 BUSYBOX = "launch-testbed/busybox:1"
 OUTPUT = "/data/output"
 ZEROS = f"head -c {HOST_BYTES} /dev/zero"
@@ -61,7 +64,7 @@ def main() -> None:
 
 def measure(bed: Testbed, sources: list[Source], folder: Path) -> None:
     """Move everything in every way in turn, so that a ratio is of one round."""
-    home = folder / "output"
+    home = folder
 
     def collected(source: Source) -> int:
         got = collect(
@@ -78,18 +81,26 @@ def measure(bed: Testbed, sources: list[Source], folder: Path) -> None:
         "collect": collected,
     }
     mbs: dict[str, list[float]] = {name: [] for name in ways}
+    spent: dict[str, list[_Spent]] = {name: [] for name in ways}
     peak = _PeakMemory()
-    for _ in range(RUNS):
+    for number in range(RUNS):
+        home = folder / f"output-{number}"
         for name, way in ways.items():
+            before = _Spent.so_far(sources)
             mbs[name].append(_together(sources, way))
-            shutil.rmtree(home, ignore_errors=True)
+            spent[name].append(_Spent.so_far(sources) - before)
+    _print(mbs, spent, len(sources) * HOST_BYTES / 1e9)
+    mb = peak.bytes / 1e6
+    say("resident memory, with its unpacking processes", f"{mb:.0f} MB", "< 200 MB", mb < 200)
+
+
+def _print(mbs: dict[str, list[float]], spent: "dict[str, list[_Spent]]", size_gb: float) -> None:
     for name, values in mbs.items():
         print(f"{name:<58} {statistics.median(values):>17.0f} MB/s")
+        print(f"    {_Spent.median(spent[name]).per_gb(size_gb)}")
     for name in ("a bare paramiko channel", "paramiko, Docker's archives thrown away"):
         ratio = statistics.median(a / b for a, b in zip(mbs["collect"], mbs[name], strict=True))
         say(f"collect / {name}", f"{ratio:.2f}", ">= 0.8", ratio >= 0.8)
-    mb = peak.bytes / 1e6
-    say("resident memory, with its unpacking processes", f"{mb:.0f} MB", "< 200 MB", mb < 200)
 
 
 def _together(sources: list[Source], way: Callable[[Source], int]) -> float:
@@ -123,6 +134,51 @@ def _drain(read: Callable[[int], bytes]) -> int:
     while data := read(READ_BYTES):
         total_bytes += len(data)
     return total_bytes
+
+
+class _Spent(NamedTuple):
+    """Processor time, in seconds, by who spent it; not sshd's for a connection that has ended."""
+
+    launcher: float
+    its_children: float
+    sshd: float
+    dockerd: float
+
+    @classmethod
+    def so_far(cls, sources: list[Source]) -> Self:
+        own, children = (resource.getrusage(who) for who in (_OWN, _CHILDREN))
+        hosts = {
+            _network_of(f"{s.host.machine.holder.pid}") for s in sources if s.host.machine.holder
+        }
+        seconds = {"sshd": 0.0, "dockerd": 0.0}
+        for process in Path("/proc").glob("[0-9]*"):
+            name, _, fields = _text(process / "stat").partition("(")[2].rpartition(")")
+            kind = name.partition("-")[0]
+            if kind in seconds and _network_of(process.name) in hosts:
+                seconds[kind] += sum(map(int, fields.split()[11:15])) / os.sysconf("SC_CLK_TCK")
+        return cls(
+            own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime,
+            seconds["sshd"], seconds["dockerd"],
+        )  # fmt: skip
+
+    @classmethod
+    def median(cls, rounds: list[Self]) -> Self:
+        return cls(*(statistics.median(column) for column in zip(*rounds, strict=True)))
+
+    def __sub__(self, earlier: Self) -> Self:
+        return type(self)(*(a - b for a, b in zip(self, earlier, strict=True)))
+
+    def per_gb(self, size_gb: float) -> str:
+        shares = zip(self._fields, self, strict=True)
+        each = ", ".join(f"{name.replace('_', ' ')} {s / size_gb:.1f}" for name, s in shares if s)
+        return f"processor s per GB: {sum(self) / size_gb:.1f} ({each})"
+
+
+def _network_of(pid: str) -> int:
+    try:
+        return Path(f"/proc/{pid}/ns/net").stat().st_ino
+    except OSError:
+        return 0  # it has ended meanwhile
 
 
 class _PeakMemory:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple
 
-from launcher import names, size
+from launcher import names
 from launcher.address import is_loopback
 from launcher.strategy import Strategy
 from launcher.task import TaskId
@@ -29,7 +29,7 @@ class Form(StrEnum):
     ABSOLUTE_PATH = "an absolute path"
     SCALAR = "a text or number"
     ENV_NAME = "the name of an environment variable"
-    SIZE = size.RULE
+    SIZE = "a size such as 512m or 4g"
 
 
 Count = Annotated[int, Range(0)]

@@ -39,6 +39,11 @@ def notes(spec: ClusterSpec, decoder: Decoder) -> Iterator[str]:
         given = [key for key in _FOR_CONTAINERS if key in decoder.lines]
         if given:
             yield f"{', '.join(given)}: for containers only; processes see this machine as it is"
+    elif not spec.checkpoints and not spec.is_here and _has(spec, TaskType.EVALUATOR):
+        yield (
+            "the evaluator will not see the chief's checkpoints, each task has a disk of its own: "
+            "name a folder that all hosts share with the key 'checkpoints'"
+        )
     for key in _NOT_ACTED_ON:
         if key in decoder.lines:
             yield f"{key} is not acted on by this version: what fails ends the run"

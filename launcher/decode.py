@@ -24,7 +24,6 @@ from launcher.hints import (
 )
 from launcher.names import is_name
 from launcher.nodes import MERGE, Mismatch, construct, kind_of, line_of, show, text_of
-from launcher.size import is_size
 
 T = TypeVar("T")
 
@@ -227,10 +226,16 @@ def _checked(value: object, checks: list[object]) -> object:
     return value
 
 
+def _is_size(text: str) -> bool:
+    from launcher.size import is_size  # few files name one, and every start reads a file
+
+    return is_size(text)
+
+
 _FORMS: Mapping[object, Callable[[str], bool]] = {
     Form.NAME: is_name,
     Form.ABSOLUTE_PATH: lambda text: text.startswith("/") and "\0" not in text,
-    Form.SIZE: is_size,
+    Form.SIZE: _is_size,
 }
 
 

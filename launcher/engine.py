@@ -7,27 +7,39 @@ HostError that names the host, and what to do where that is known.
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException, IncompleteRead
 from typing import Any
 
 import requests
 import urllib3
-from docker import APIClient
-from docker.errors import APIError, DockerException, create_api_error_from_http_exception
-from docker.transport.basehttpadapter import BaseHTTPAdapter
 from urllib3.connection import HTTPConnection
+from urllib3.util import SKIP_HEADER
 
 from launcher.errors import HostError
+from launcher.lean import without
+
+with without("paramiko"):  # the SDK's own way over SSH is not ours, and costs half its import
+    from docker import APIClient
+    from docker.errors import APIError, DockerException, create_api_error_from_http_exception
+    from docker.transport.basehttpadapter import BaseHTTPAdapter
 
 DEFAULT_SOCKET = "/var/run/docker.sock"
 OpenSocket = Callable[[str], Any]  #: path of a Unix socket → what behaves as a socket, connected
 
-_GREETING_S = 15  # for the first answer of all
+_GREETING_S = 10  # for the first answer of all
 _TIMEOUT_S = 60  # for an answer to begin or go on; what may take longer sets its own
 _CHANNELS = 64  # kept open at once; more are opened when needed
 _BASE_URL = "http://docker:80"
 _REASONS_SHOWN = 300  # characters of an engine's own message
+# Of no use to an engine, which would be sent them with every request.
+_NEEDLESS = {
+    "user-agent": None,
+    "accept": "*/*",
+    "accept-encoding": None,
+    "connection": "keep-alive",
+}
+_SENT_AT_ONCE_BYTES = 1 << 20  # what is larger is not copied behind its headers
 
 
 class Engine:
@@ -35,6 +47,7 @@ class Engine:
 
     host: the host's name, for messages.
     api: the SDK's client, thread-safe as far as calls go; use it inside `errors()`.
+    architecture: its machine's, in Go's words (amd64, arm64); empty where it does not say.
     """
 
     def __init__(self, host: str, open_socket: OpenSocket, path: str = DEFAULT_SOCKET) -> None:
@@ -46,7 +59,7 @@ class Engine:
         self.host = host
         self.path = path
         with self.errors("does not answer"):
-            self.api = _client(_Adapter(open_socket, path))
+            self.api, self.architecture = _client(_Adapter(open_socket, path))
 
     @contextlib.contextmanager
     def errors(self, doing: str) -> Iterator[None]:
@@ -179,6 +192,7 @@ class _Connection(HTTPConnection):
         super().__init__("docker", timeout=_TIMEOUT_S)
         self._open = open_socket
         self._path = path
+        self._held: list[bytes] | None = None
 
     def connect(self) -> None:
         self.sock = self._open(self._path)
@@ -188,7 +202,33 @@ class _Connection(HTTPConnection):
         headers = more.get("headers") or {}
         old = headers.get("Connection") == "close"
         self._http_vsn, self._http_vsn_str = (10, "HTTP/1.0") if old else (11, "HTTP/1.1")
-        super().request(method, url, *args, **more)
+        more["headers"] = _needed(headers)
+        body = more.get("body")
+        if isinstance(body, bytes | str) and len(body) <= _SENT_AT_ONCE_BYTES:
+            self._held = []
+        try:
+            super().request(method, url, *args, **more)
+        finally:
+            held, self._held = self._held, None
+        if held:
+            self.send(b"".join(held))
+
+    def send(self, data: Any) -> None:
+        """Send it, or keep it until the request is whole: one packet costs less than two."""
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
+
+
+def _needed(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return a request's headers without what HTTP libraries say to any server."""
+    found = {
+        name: value
+        for name, value in headers.items()
+        if _NEEDLESS.get(name.lower(), "") not in (None, value)
+    }
+    return {**found, "User-Agent": SKIP_HEADER, "Accept-Encoding": SKIP_HEADER}
 
 
 class _Pool(urllib3.HTTPConnectionPool):
@@ -218,12 +258,19 @@ class _Adapter(BaseHTTPAdapter):
         self._pool.close()
 
 
-def _client(adapter: _Adapter) -> APIClient:
+def _client(adapter: _Adapter) -> tuple[APIClient, str]:
+    """Return a client that agrees with its engine, and what processors that is on."""
+    said: dict[str, Any] = {}
+
     class Client(APIClient):
         def get_adapter(self, url: str) -> Any:
             return adapter
 
+        def version(self, api_version: bool = True) -> Any:
+            said.update(super().version(api_version))
+            return dict(said)
+
     client = Client(base_url=_BASE_URL, version="auto", timeout=_GREETING_S)
     client.timeout = _TIMEOUT_S
     client.trust_env = False  # neither proxies nor ~/.netrc are for an engine's socket
-    return client
+    return client, str(said.get("Arch", ""))

@@ -10,20 +10,17 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from launcher.cluster import Host
 from launcher.engine import DEFAULT_SOCKET, Engine, local_socket, open_local
 from launcher.errors import HostError
-
-if TYPE_CHECKING:
-    from launcher.ssh import Connections, Target
+from launcher.logins import Logins
 
 Item = TypeVar("Item")
 Got = TypeVar("Got")
 
 _SCRIPT_S = 30.0
-_CLOSE_S = 3.0
 
 
 class Machine(NamedTuple):
@@ -49,33 +46,14 @@ class Opened(NamedTuple):
     unreached: Mapping[str, str]
 
 
-def target(name: str, host: Host) -> "Target":
-    """Return whom to log in to for a host of cluster.yaml."""
-    from launcher.ssh import Target
-
-    ssh = host.ssh
-    if ssh is None:
-        return Target(name, host.address)
-    return Target(name, ssh.host or host.address, ssh.user, ssh.port, ssh.identity_file)
-
-
 @contextlib.contextmanager
-def opened(hosts: Mapping[str, Host], ask: Callable[[str], str] | None) -> Iterator[Opened]:
-    """Open all hosts at once, and close them afterwards.
-
-    ask: returns what a person types behind a prompt, unseen; None where nobody can.
-    """
+def opened(hosts: Mapping[str, Host], logins: Logins) -> Iterator[Opened]:
+    """Open the engines of all hosts at once, and close them afterwards."""
     with contextlib.ExitStack() as stack:
-        connections = None
-        if not all(host.is_here for host in hosts.values()):
-            connections = _connections(ask)
-            stack.callback(_close, connections)
 
         def reach(item: tuple[str, Host]) -> Machine:
             name, host = item
-            if host.is_here or connections is None:
-                return _this_machine(name, host)
-            return _other_machine(name, host, connections)
+            return _this_machine(name, host) if host.is_here else _other_machine(*item, logins)
 
         machines: dict[str, Machine] = {}
         unreached: dict[str, str] = {}
@@ -132,18 +110,6 @@ def _attempt(do: Callable[[], Got]) -> Got | HostError:
         return error
 
 
-def _close(connections: "Connections") -> None:
-    """Close them; one that is being made to a host that is gone is not waited for."""
-    with contextlib.suppress(HostError):
-        within(_CLOSE_S, connections.close, "")
-
-
-def _connections(ask: Callable[[str], str] | None) -> "Connections":
-    from launcher.ssh import Connections
-
-    return Connections(ask=ask)
-
-
 def _this_machine(name: str, host: Host) -> Machine:
     path = host.docker_socket or local_socket(os.environ)
     return Machine(name, host, Engine(name, open_local, path), lambda script: _run(name, script))
@@ -159,13 +125,7 @@ def _run(name: str, script: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def _other_machine(name: str, host: Host, connections: "Connections") -> Machine:
-    connection = connections.of(target(name, host))
-    connection.connect()
-
-    def shell(script: str) -> str:
-        done = connection.run("sh -s", stdin=script.encode(), timeout_s=_SCRIPT_S)
-        return done.stdout.decode(errors="replace")
-
+def _other_machine(name: str, host: Host, logins: Logins) -> Machine:
+    connection = logins.connection(name)
     engine = Engine(name, connection.open_socket, host.docker_socket or DEFAULT_SOCKET)
-    return Machine(name, host, engine, shell)
+    return Machine(name, host, engine, lambda script: logins.said(name, script))

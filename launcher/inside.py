@@ -55,8 +55,10 @@ class Inside:
     def _of(self, owner: Owner) -> tuple[Archive, ...]:
         with self._lock:
             if owner not in self._archives:
+                # Fresh volumes are root's already.
+                folders = () if owner == ROOT else sorted(self._folders)
                 made = (
-                    output_archive(owner, sorted(self._folders)),
+                    output_archive(owner, folders),
                     self._code(owner),
                     secrets_archive(self._secrets, owner),
                 )

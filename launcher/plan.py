@@ -29,7 +29,6 @@ from launcher.layout import (
     volume_name,
 )
 from launcher.placement import HostFacts
-from launcher.size import size_bytes
 from launcher.strategy import Role, Strategy
 from launcher.task import CHIEF, TaskId, TaskType
 from launcher.tf_config import Cluster, TfConfig
@@ -296,6 +295,8 @@ class _Placed(NamedTuple):
         spec = self.spec
         if spec.backend is Backend.PROCESS:
             return Limits()
+        from launcher.size import size_bytes
+
         memory = task.memory or spec.memory
         ulimits = {name: _soft_hard(text) for name, text in spec.ulimits.items()}
         return Limits(

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from launcher.cluster import ClusterSpec
 from launcher.container import Container
 from launcher.creation import GPUS_LABEL, PORT_LABEL
 from launcher.engine import EngineError
@@ -16,6 +15,7 @@ from launcher.errors import HostError
 from launcher.hosts import Machine, attempts
 from launcher.placement import HostFacts
 from launcher.plan import HOST_NETWORK, Plan
+from launcher.questions import Question
 
 # Below the range from which Linux hands out ports for outgoing connections by default.
 PORTS = range(20000, 32000)
@@ -28,22 +28,6 @@ _TOOLKIT = (
     "install nvidia-container-toolkit there, then: sudo nvidia-ctk runtime configure "
     "--runtime=docker && sudo systemctl restart docker"
 )
-_SCRIPT = """\
-echo @ports
-cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
-{gpus}
-echo @missing
-{paths}
-echo @end
-"""
-_GPU_SCRIPT = """\
-echo @gpus
-nvidia-smi --query-gpu=index,uuid --format=csv,noheader 2>&1 || echo none
-echo @apps
-nvidia-smi --query-compute-apps=gpu_uuid,pid,process_name --format=csv,noheader 2>/dev/null
-echo @hook
-command -v nvidia-container-runtime-hook 2>/dev/null
-"""
 
 
 class Gpu(NamedTuple):
@@ -91,30 +75,14 @@ class Reading(NamedTuple):
 
 
 def read(
-    machines: Iterable[Machine], *, gpus: bool, paths: Sequence[str]
+    machines: Iterable[Machine], questions: Mapping[str, Question]
 ) -> tuple[Mapping[str, Reading], Mapping[str, str]]:
-    """Return what each host said, all asked at once, and of those that did not say it, why.
-
-    gpus: whether the GPUs that hosts lend are asked for.
-    paths: folders of the hosts that must be there.
-    """
-    asked = tuple(machines)
-    said = attempts(asked, lambda machine: _reading(machine, gpus and _lends(machine), paths))
-    readings: dict[str, Reading] = {}
-    silent: dict[str, str] = {}
-    for machine, reading in zip(asked, said, strict=True):
-        if isinstance(reading, Reading):
-            readings[machine.name] = reading
-        else:
-            silent[machine.name] = str(reading)
+    """Return what each host said, all asked at once, and by name why others said nothing."""
+    asked = list(machines)
+    said = attempts(asked, lambda machine: _reading(machine, questions[machine.name]))
+    readings = {m.name: got for m, got in zip(asked, said, strict=True) if isinstance(got, Reading)}
+    silent = {m.name: str(g) for m, g in zip(asked, said, strict=True) if isinstance(g, HostError)}
     return readings, silent
-
-
-def paths_of(spec: ClusterSpec) -> tuple[str, ...]:
-    """Return the folders of the hosts that containers shall see."""
-    data = [spec.data.path] if spec.data and spec.data.path else []
-    shared = [spec.checkpoints] if spec.checkpoints else []
-    return (*data, *(volume.path for volume in spec.volumes), *shared)
 
 
 def problems(plan: Plan, readings: Mapping[str, Reading]) -> tuple[str, ...]:
@@ -137,10 +105,6 @@ def check(plan: Plan, readings: Mapping[str, Reading]) -> None:
     found = problems(plan, readings)
     if found:
         raise HostError("\n".join(found))
-
-
-def _lends(machine: Machine) -> bool:
-    return machine.host.gpus not in (0, ())
 
 
 def _problems(
@@ -183,14 +147,14 @@ def _gpu_problems(wanted: Iterable[tuple[str, Container]], reading: Reading) -> 
             yield f"{what}, is the one that its `gpus` name as {given[gpu.uuid]} too"
 
 
-def _reading(machine: Machine, with_gpus: bool, paths: Sequence[str]) -> Reading:
-    sections = _sections(machine.shell(_script(with_gpus, paths)))
+def _reading(machine: Machine, question: Question) -> Reading:
+    sections = _sections(machine.shell(question.script))
     if "end" not in sections:
         raise HostError(f"{machine.name}: its login shell runs no `sh`, which is asked what it has")
     containers = _containers(machine)
     ports = frozenset(_taken(sections.get("ports", ()), containers))
     reading = Reading(ports, missing=tuple(sections.get("missing", ())))
-    if not with_gpus:
+    if not question.gpus:
         return reading
     lines = sections.get("gpus", ())
     reading = reading._replace(gpus=_gpus(lines), gpus_problem=lines[0] if lines else "")
@@ -207,15 +171,6 @@ def _taken(
         if state in _HOLDING:
             yield int(local.rpartition(":")[2], 16)
     yield from (int(labels[PORT_LABEL]) for _, labels in containers if PORT_LABEL in labels)
-
-
-def _script(with_gpus: bool, paths: Sequence[str]) -> str:
-    from shlex import quote
-
-    # A folder that the login user may not see is the daemon's business, not missing.
-    test = 'ls -d {0} 2>&1 >/dev/null | grep -q "No such file" && echo {0}'
-    tests = "\n".join(test.format(quote(path)) for path in paths)
-    return _SCRIPT.format(gpus=_GPU_SCRIPT if with_gpus else "", paths=tests)
 
 
 def _sections(text: str) -> dict[str, list[str]]:

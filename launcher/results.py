@@ -21,7 +21,7 @@ from launcher.transfer import OnProgress
 
 _MISSING = 404
 _CANCEL_S = 2.0
-_LOST_S = 10.0
+_LOST_S = 6.0
 _TICK_S = 0.1
 
 
@@ -92,7 +92,9 @@ class Results:
         while doing.is_alive() and not self._cancelled.is_set():
             doing.join(_TICK_S)
         doing.join(_CANCEL_S)
-        return done[0] if done else self._left_there(f"{machine.name}: stopped while it was silent")
+        if done:
+            return done[0]
+        return self._left_there(machine.name, f"{machine.name}: did not answer until ^C")
 
     def _of_host(self, machine: Machine) -> Homecoming:
         brought: list[Brought] = []
@@ -107,7 +109,7 @@ class Results:
             if not self._how.keep:
                 self._remove(machine.engine, here)
         except HostError as error:
-            return self._left_there(str(error), brought)
+            return self._left_there(machine.name, str(error), brought)
         return Homecoming(tuple(brought))
 
     def _left(self, machine: Machine) -> tuple[Left, ...]:
@@ -118,9 +120,11 @@ class Results:
             return ask()
         return within(_LOST_S, ask, f"{machine.name}: cannot be reached")
 
-    def _left_there(self, why: str, brought: Iterable[Brought] = ()) -> Homecoming:
+    def _left_there(self, host: str, why: str, brought: Iterable[Brought] = ()) -> Homecoming:
         how = f"`launch collect {self._how.run_id}` brings home what is there"
-        return Homecoming(tuple(brought), (f"{why}; {how}",))
+        if host in self._lost:
+            how = f"tasks may still run there; {how} once they have ended"
+        return Homecoming(tuple(brought), (f"{why} ({how})",))
 
     def _homes(self, containers: Iterable[Left]) -> Mapping[Path, tuple[Left, str]]:
         """Return for each folder here the container and the folder in it that fill it.

@@ -1,7 +1,6 @@
 """Sizes as Docker writes them: `512m`, `4g`, `1073741824`, with units of 1024."""
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-RULE = "a size such as 512m or 4g"
 
 
 def is_size(text: str) -> bool:

@@ -91,6 +91,15 @@ def test_the_new_form() -> None:
     )
 
 
+def test_an_evaluator_needs_shared_checkpoints() -> None:
+    """Who would wait for checkpoints in vain is told so before the run."""
+    text = "image: i\nhosts: {a: {address: 10.0.0.1}}\ntasks: {chief: {}, evaluator: {}}\n"
+    (note,) = parse(text).notes
+    assert "the evaluator will not see the chief's checkpoints" in note
+    assert parse(f"{text}checkpoints: /nfs/runs\n").notes == ()
+    assert parse("image: i\ntasks: {chief: {}, evaluator: {}}\n").notes == ()
+
+
 def test_the_old_form() -> None:
     """Hosts and ports are read out of a TF_CONFIG's cluster, and master becomes chief."""
     spec = parse(OLD)

@@ -21,25 +21,22 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["container", "table", "hints", "cluster_file", "size", "transfer"], 0),
     **dict.fromkeys(["nodes", "decode", "consistency", "config"], 1),
     **dict.fromkeys(
-        ["creation", "diagnosis", "layout", "placement", "plan", "lifecycle", "schema"], 1
+        [
+            "creation",
+            "questions",
+            "diagnosis",
+            "layout",
+            "placement",
+            "plan",
+            "lifecycle",
+            "schema",
+        ],
+        1,
     ),
     **dict.fromkeys(["backends", "claims", "logs", "runs", "facts", "trainer"], 2),
-    **dict.fromkeys(
-        [
-            "engine",
-            "hosts",
-            "ssh",
-            "images",
-            "files",
-            "container_logs",
-            "transfers",
-            "provision",
-            "results",
-            "inside",
-        ],
-        2,
-    ),
-    **dict.fromkeys(["preflight", "building"], 2),
+    **dict.fromkeys(["engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2),
+    **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
+    "logins": 2,
     **dict.fromkeys(["supervisor", "report"], 3),
     "cli": 4,
     "__main__": 4,
@@ -177,7 +174,16 @@ def test_only_the_command_line_prints_and_exits(path: Path) -> None:
 
 ONCE_DECIDED = {"lifecycle", "backends", "claims", "logs", "runs", "supervisor", "report"}
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
-OF_CONTAINERS |= {"building", "creation", "inside", "provision", "results", "transfers"}
+OF_CONTAINERS |= {
+    "building",
+    "creation",
+    "inside",
+    "lean",
+    "logins",
+    "provision",
+    "results",
+    "transfers",
+}
 LAZY = {"facts"}  # imports subprocess where some plans need it
 START_UP = sorted(set(FLOORS) - ONCE_DECIDED - OF_CONTAINERS - LAZY - {"schema", "cli", "__main__"})
 SLOW = {"dataclasses", "pathlib", "inspect", "subprocess", "socket"}

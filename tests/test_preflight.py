@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher import config, preflight
+from launcher import config, preflight, questions
 from launcher.errors import HostError
 from launcher.layout import Job
 from launcher.plan import plan
@@ -89,7 +89,7 @@ def test_the_script_tells_missing_from_forbidden(tmp_path: object) -> None:
     import subprocess
 
     odd = f"{tmp_path}/a b'c"
-    script = preflight._script(False, [odd, "/"])
+    script = questions.question(False, [odd, "/"]).script
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=False)
     assert preflight._sections(done.stdout)["missing"] == [odd]
     assert preflight._sections(done.stdout)["ports"]

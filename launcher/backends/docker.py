@@ -28,9 +28,10 @@ from launcher.task import TaskId
 
 _NOT_RUNNING = (404, 409)
 _START_S = 15.0  # for starts that are under way when the run ends
-_SIGNAL_S = 10.0
+_SIGNAL_S = 6.0
 _ANSWER_S = 5.0
 _PAUSE_S = 0.5
+_EVENTS = 256  # that an engine remembers
 # What ends a container when its daemon is stopped, or killed and started again.
 _DAEMON_SIGNALS = (-9, -15)
 
@@ -262,12 +263,12 @@ def _with_signal(code: int) -> int:
 
 
 def _daemon_restarted(made: Made, state: Mapping[str, Any]) -> bool:
-    """Whether an engine has forgotten that a container ended, as one does that was restarted."""
+    """Whether the engine was started after a container: its memory is young and lacks that."""
     from datetime import datetime
 
     engine = made.machine.engine
     ended_at = datetime.fromisoformat(f"{state['FinishedAt'][:19]}+00:00").timestamp()
-    ends = {"container": made.id, "event": "die"}
     with engine.errors("does not tell what happened"):
-        since, until = int(ended_at) - 1, int(ended_at) + 2
-        return not list(engine.api.events(since=since, until=until, filters=ends, decode=True))
+        events = list(engine.api.events(since=1, until=int(ended_at) + 2, decode=True))
+    starts = (each for each in events if each.get("status") == "start")
+    return len(events) < _EVENTS and made.id not in (each.get("id") for each in starts)

@@ -1,11 +1,14 @@
 """The options of each command. Those of a run are read by getopt, which ends at the first word
 that is no option and costs a third of argparse; the commands' own are argparse's."""
 
-import getopt
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from launcher.errors import InputError, nearest
+from launcher.lean import without
+
+with without("gettext"):  # its translations of two messages cost more than the rest of it
+    import getopt
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

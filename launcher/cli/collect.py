@@ -12,12 +12,13 @@ from yaml import MappingNode
 from launcher import config, hosts
 from launcher.backends import Homecoming
 from launcher.cli.arguments import parser
-from launcher.cli.containers import ask_unseen
+from launcher.cli.prompt import ask_unseen
 from launcher.cluster import Host
 from launcher.container_logs import LogFollower
 from launcher.decode import Decoder
 from launcher.errors import InputError, Problem
 from launcher.hosts import Machine
+from launcher.logins import Logins
 from launcher.nodes import compose
 from launcher.results import Collecting, Left, Results, left
 from launcher.size import shown
@@ -30,7 +31,11 @@ def main(words: list[str]) -> int:
     runs = options.runs_dir or os.environ.get("LAUNCH_RUNS") or "runs"
     run_dir = Path(runs, options.run) if os.sep not in options.run else Path(options.run)
     run_dir = run_dir.absolute()
-    with hosts.opened(_hosts(options.cluster, run_dir), ask_unseen()) as (machines, unreached):
+    found = _hosts(options.cluster, run_dir)
+    with (
+        Logins(found, ask_unseen()) as logins,
+        hosts.opened(found, logins) as (machines, unreached),
+    ):
         home = _collect(run_dir, machines, keep=options.keep)
     problems = (*unreached.values(), *(home.problems if home else ()))
     if options.json:
@@ -40,6 +45,7 @@ def main(words: list[str]) -> int:
     elif home:
         for brought in home.brought:
             print(f"{brought.path}: {brought.files} files, {shown(brought.size_bytes)}")
+        print(f"logs: {run_dir}/logs")
     elif machines:
         print(f"nothing of {run_dir.name} is left on {', '.join(machines)}")
     for problem in problems:

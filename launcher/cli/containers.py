@@ -4,19 +4,20 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from launcher import config, hosts, preflight
-from launcher.cli.asked import Asked
 from launcher.cli.docker_here import local_engine
 from launcher.cli.perform import perform
-from launcher.cluster import Host
+from launcher.cli.run import Asked, show
 from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem
 from launcher.hosts import Machine
 from launcher.images import Images
+from launcher.logins import Logins
 from launcher.logs import Console
 from launcher.placement import HostFacts
 from launcher.plan import Plan, plan, plan_single
@@ -29,20 +30,19 @@ _UNREACHABLE = "LAUNCH_UNREACHABLE_S"
 _PLENTY = 512  # ports and GPUs, of a host that did not say what it has
 
 
-def run(asked: Asked, *, dry: bool) -> int:
+def run(asked: Asked, logins: Logins, *, dry: bool) -> int:
     """Perform a run in containers, or show the very plan that would run now (`dry`)."""
-    with hosts.opened(_hosts(asked), ask_unseen()) as (machines, unreached):
-        readings, silent = _read(asked, machines)
+    here = ThreadPoolExecutor(1, "here").submit(_engine_here)
+    with hosts.opened(asked.hosts, logins) as (machines, unreached):
+        readings, silent = preflight.read(machines.values(), asked.questions)
         if unreached or silent:
             raise HostError("\n".join(_all_problems(asked, readings, {**unreached, **silent})))
         made = _plan(asked, _facts(asked, readings))
         preflight.check(made, readings)
         if dry:
-            from launcher.cli.run import show
-
             show(made, as_json=asked.as_json)
             return 0
-        return _perform(asked, made, machines)
+        return _perform(asked, made, machines, here)
 
 
 def _all_problems(
@@ -57,34 +57,6 @@ def _all_problems(
     with contextlib.suppress(InputError):
         made = _plan(asked, {**dict.fromkeys(silent, plenty), **_facts(asked, readings)})
         yield from preflight.problems(made, readings)
-
-
-def ask_unseen() -> Callable[[str], str] | None:
-    """Return what asks a person for a passphrase, or None where nobody sits at a terminal."""
-    if not sys.stdin.isatty():
-        return None
-    from getpass import getpass
-
-    return getpass
-
-
-def _hosts(asked: Asked) -> Mapping[str, Host]:
-    """Return the hosts that may get a task."""
-    if asked.spec is None:
-        return {config.THIS_MACHINE: Host("127.0.0.1", "auto")}
-    named = {task.host for task in asked.spec.tasks}
-    if None in named:
-        return asked.spec.hosts
-    return {name: host for name, host in asked.spec.hosts.items() if name in named}
-
-
-def _read(
-    asked: Asked, machines: Mapping[str, Machine]
-) -> tuple[Mapping[str, Reading], Mapping[str, str]]:
-    spec = asked.spec
-    gpus = spec is None or any(task.gpus for task in spec.tasks)
-    paths = preflight.paths_of(spec) if spec else ()
-    return preflight.read(machines.values(), gpus=gpus, paths=paths)
 
 
 def _facts(asked: Asked, readings: Mapping[str, Reading]) -> Mapping[str, HostFacts]:
@@ -105,7 +77,9 @@ def _plan(asked: Asked, facts: Mapping[str, HostFacts]) -> Plan:
                 python=sys.executable)  # fmt: skip
 
 
-def _perform(asked: Asked, made: Plan, machines: Mapping[str, Machine]) -> int:
+def _perform(
+    asked: Asked, made: Plan, machines: Mapping[str, Machine], here: Future[Engine | None]
+) -> int:
     from launcher.backends.docker import DockerBackend
     from launcher.inside import Inside
 
@@ -117,7 +91,7 @@ def _perform(asked: Asked, made: Plan, machines: Mapping[str, Machine]) -> int:
         cancelled = threading.Event()
         images = Images(
             made.tasks[0].image or "",
-            _engine_here(),
+            here.result(),
             made.image_transfer,
             on_progress=transfers.report,
             is_cancelled=cancelled.is_set,

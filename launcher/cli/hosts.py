@@ -10,7 +10,7 @@ from launcher import config
 from launcher.cli.arguments import parser
 from launcher.cluster import Host
 from launcher.errors import HostError, InputError, Problem, nearest
-from launcher.hosts import target
+from launcher.logins import target
 from launcher.table import table
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def main(words: list[str]) -> int:
 
 def _list(hosts: dict[str, Host], here: Iterable[str], *, as_json: bool) -> int:
     """Print each host with what a login to it gave; 3 where one cannot be logged in to."""
-    from launcher.cli.containers import ask_unseen
+    from launcher.cli.prompt import ask_unseen
     from launcher.ssh import Connections
 
     connections = Connections(ask=ask_unseen())
@@ -92,7 +92,7 @@ def _trust(hosts: dict[str, Host], *, without_asking: bool) -> int:
 
     1 where the user declined, 3 where a host could not be reached or its key has changed.
     """
-    from launcher.cli.containers import ask_unseen
+    from launcher.cli.prompt import ask_unseen
     from launcher.ssh import Connections
 
     if not without_asking and not sys.stdin.isatty():

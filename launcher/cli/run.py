@@ -3,19 +3,71 @@
 import os
 import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from launcher import config, facts, trainer
 from launcher.cli import COMMANDS
 from launcher.cli.arguments import Words
-from launcher.cli.asked import Asked
-from launcher.cluster import Backend, ClusterSpec
+from launcher.cluster import Backend, ClusterSpec, Host
 from launcher.errors import InputError, Problem
 from launcher.layout import Job
 from launcher.placement import HostFacts
 from launcher.plan import Plan, plan, plan_single
 from launcher.strategy import Strategy
 
+if TYPE_CHECKING:
+    from launcher.questions import Question
+
 DEFAULT_SINGLE = "mnist_single"
+
+
+class Asked(NamedTuple):
+    """A run as the command line asks for it, before any plan.
+
+    spec: None for a single task without a cluster.
+    run_dir: absolute; nothing is there yet.
+    options: those of the command line.
+    """
+
+    job: Job
+    spec: ClusterSpec | None
+    run_id: str
+    run_dir: str
+    options: Mapping[str, str]
+
+    @property
+    def image(self) -> str | None:
+        """The image of a single task."""
+        return self.options.get("image")
+
+    @property
+    def in_containers(self) -> bool:
+        """Whether the tasks are containers."""
+        if self.spec is None:
+            return self.image is not None
+        return self.spec.backend is Backend.DOCKER
+
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """The hosts that may get a task."""
+        if self.spec is None:
+            return {config.THIS_MACHINE: Host("127.0.0.1", "auto")}
+        named = {task.host for task in self.spec.tasks}
+        if None in named:
+            return self.spec.hosts
+        return {name: host for name, host in self.spec.hosts.items() if name in named}
+
+    @property
+    def questions(self) -> "Mapping[str, Question]":
+        """What those hosts are asked first."""
+        from launcher import questions
+
+        return questions.of_hosts(self.hosts, self.spec)
+
+    @property
+    def as_json(self) -> bool:
+        """Whether everything is printed as JSON."""
+        return "json" in self.options
 
 
 def main(words: Words) -> int:
@@ -23,9 +75,7 @@ def main(words: Words) -> int:
     asked = _asked(words)
     dry = "dry-run" in words.options
     if asked.in_containers and (not dry or "hosts" in words.options):
-        from launcher.cli.containers import run
-
-        return run(asked, dry=dry)
+        return _in_containers(asked, dry=dry)
     made = _plan(asked)
     if dry:
         show(made, as_json=asked.as_json)
@@ -35,6 +85,17 @@ def main(words: Words) -> int:
     tasks = asked.spec.tasks if asked.spec else ()
     fixed_ports = {task.id: task.port for task in tasks if task.port}
     return perform_processes(made, fixed_ports, as_json=asked.as_json)
+
+
+def _in_containers(asked: Asked, *, dry: bool) -> int:
+    from launcher.cli.prompt import ask_unseen
+    from launcher.logins import Logins
+
+    scripts = {name: question.script for name, question in asked.questions.items()}
+    with Logins(asked.hosts, ask_unseen(), scripts) as logins:
+        from launcher.cli.containers import run  # while hosts answer: it takes a while too
+
+        return run(asked, logins, dry=dry)
 
 
 def _asked(words: Words) -> Asked:

@@ -15,7 +15,7 @@ from launcher.engine import Engine
 from launcher.errors import HostError
 from launcher.images.cache import LayerCache, default_folder
 from launcher.images.identity import Identity, check_architecture, inspect
-from launcher.images.packing import Packing
+from launcher.images.packing import OnPacked, Packing
 from launcher.images.pulling import Offer, PullError, offer, pull, repository
 from launcher.images.registry import REPOSITORY
 from launcher.images.shipping import Shipping
@@ -191,14 +191,27 @@ class Images:
             if self._shipping is None:
                 assert self._here is not None
                 cache = self._cache or _own_cache()
-                packing = Packing(self._here, local, cache, self._on_packed, self._is_cancelled)
+                packing = Packing(self._here, local, cache, self._packed, self._is_cancelled)
                 self._shipping = Shipping(local, packing, cache, self._is_cancelled)
             return self._shipping
 
-    def _on_packed(self, done_bytes: int, total_bytes: int | None) -> None:
+    @contextlib.contextmanager
+    def _packed(self) -> Iterator[OnPacked]:
+        """Show how far packing has come; what was shown is done when it ends, well or not."""
+        last: Progress | None = None
         assert self._here is not None
-        what = f"image {self._name}"
-        self._on_progress(Progress(self._here.host, what, done_bytes, total_bytes, "packing"))
+        host = self._here.host
+
+        def on_packed(done_bytes: int, total_bytes: int | None) -> None:
+            nonlocal last
+            last = Progress(host, f"image {self._name}", done_bytes, total_bytes, "packing")
+            self._on_progress(last)
+
+        try:
+            yield on_packed
+        finally:
+            if last:
+                self._on_progress(last._replace(is_done=True))
 
     def _host_name(self, image: Identity) -> str:
         """Return what the image is called on the hosts: what it was asked for by, with a tag."""

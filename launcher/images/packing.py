@@ -13,6 +13,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from docker.auth import encode_header
@@ -26,6 +27,8 @@ from launcher.images.saving import save
 from launcher.images.stream import CancelledTransfer, IsCancelled, events, until_cancelled
 
 OnPacked = Callable[[int, int | None], None]  #: (bytes done, bytes in all if known)
+#: entered while layers are taken out, however that ends
+Packed = Callable[[], AbstractContextManager[OnPacked]]
 
 _TURN_S = 0.1
 _OURS = re.compile(rf"127\.0\.0\.1:(\d+)/{REPOSITORY}[:@]")
@@ -39,13 +42,13 @@ class Packing:
         here: Engine,
         image: Identity,
         cache: LayerCache,
-        on_packed: OnPacked,
+        packed: Packed,
         is_cancelled: IsCancelled,
     ) -> None:
         self._here = here
         self._image = image
         self._cache = cache
-        self._on_packed = on_packed
+        self._packed = packed
         self._is_cancelled = is_cancelled
         self._lock = threading.Lock()
 
@@ -60,7 +63,8 @@ class Packing:
         with self._turn():
             if self._missing(layers) or self._config() is None:
                 self._stores_content = has_content_store(self._here)
-                self._fetch(layers)
+                with self._packed() as on_packed:
+                    self._fetch(layers, on_packed)
             blobs = {layer: blob for layer in layers if (blob := self._cache.layer(layer))}
             config = self._config()
             if config is None or len(blobs) < len(set(layers)):
@@ -92,22 +96,22 @@ class Packing:
     def _config(self) -> bytes | None:
         return self._cache.config(self._image.id)
 
-    def _fetch(self, layers: Sequence[str]) -> None:
+    def _fetch(self, layers: Sequence[str], on_packed: OnPacked) -> None:
         """Bring what is missing into the cache."""
         # At first the engine's word is taken for any digest not met before, and the manifest then
         # tells which layer it was. What was wanted after all is asked for once more.
         is_whole = set(self._image.layers) <= self._missing(layers)
         for trusting in (False,) if is_whole or self._stores_content else (True, False):
-            reached = self._push(self._missing(layers), trusting)
+            reached = self._push(self._missing(layers), trusting, on_packed)
             if not reached:
                 save(self._here, self._image, self._missing(layers), self._cache,
-                     self._on_packed, self._is_cancelled)  # fmt: skip
+                     on_packed, self._is_cancelled)  # fmt: skip
             if not self._missing(layers) and self._config() is not None:
                 break
         spared = [blob.digest for layer in layers if (blob := self._cache.layer(layer))]
         self._cache.evict(keep=spared)
 
-    def _push(self, missing: set[str], trusting: bool) -> bool:
+    def _push(self, missing: set[str], trusting: bool, on_packed: OnPacked) -> bool:
         """Let the engine push; return whether it could reach us at all."""
 
         def size_if_had(digest: str) -> int | None:
@@ -121,7 +125,7 @@ class Packing:
         with Registry(self._cache, size_if_had) as registry:
             try:
                 with self._tagged(registry.name) as tag:
-                    self._watch_push(registry, tag)
+                    self._watch_push(registry, tag, on_packed)
             except EngineError:
                 if registry.problem:
                     raise HostError(
@@ -135,7 +139,7 @@ class Packing:
                 self._learn(json.loads(manifest))
         return True
 
-    def _watch_push(self, registry: Registry, tag: str) -> None:
+    def _watch_push(self, registry: Registry, tag: str, on_packed: OnPacked) -> None:
         path = f"/images/{registry.name}/push"
         login = {"X-Registry-Auth": _header(registry)}
         doing = "could not hand out the image"
@@ -146,7 +150,7 @@ class Packing:
                 if event.get("status") == "Pushing" and "current" in detail:
                     current = detail["current"]
                     done[event["id"]] = current, max(current, detail.get("total", 0))
-                    self._on_packed(*map(sum, zip(*done.values(), strict=True)))
+                    on_packed(*map(sum, zip(*done.values(), strict=True)))
 
     @contextlib.contextmanager
     def _tagged(self, repository: str) -> Iterator[str]:

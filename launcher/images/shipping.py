@@ -59,12 +59,12 @@ class Shipping:
         raise AssertionError
 
     def _ship(self, there: Engine, name: str, on_shipped: OnShipped) -> str:
+        check_architecture(there, self._image.architecture)
         if self._replaced_top(there, name, on_shipped):
             return self._image.id
         same = inspect(there, name)
         if same and same.is_same(self._image):  # an engine that counts ids in another way
             return same.id
-        check_architecture(there, self._image.architecture)
         layers = self._image.layers
         stores_content = has_content_store(there)
         first = 0 if stores_content else longest_prefix(there, layers, name)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.errors import HostError
+from launcher.lean import without
 from launcher.ssh.connection import Connection
 from launcher.ssh.pacing import Pacing
 from launcher.ssh.values import Target
@@ -26,6 +27,8 @@ class Connections:
         """`home` holds .ssh; `ask` prompts for a passphrase, None where nobody can answer."""
         from launcher.ssh.login import Keys
 
+        with without("invoke"):  # for `Match exec` alone (see settings), and a third of the import
+            import paramiko  # noqa: F401
         self._home = home or Path(os.path.expanduser("~"))
         self._keys = Keys(ask)
         self._pacing = Pacing()

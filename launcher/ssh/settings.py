@@ -183,12 +183,22 @@ def _read(*files: str | Path, home: Path) -> "SSHConfig":
     for file in files:
         try:
             lines = list(_lines(str(file), "", home, 0))
+            if any(_key_value(line)[0] == "match" and "exec" in line.lower() for line in lines):
+                _allow_exec()
             config.parse(["Match all", *lines])
         except OSError as error:
             raise HostError(f"{error.filename} cannot be read: {error.strerror}") from None
         except (SSHException, ValueError) as error:
             raise HostError(f"{file} cannot be understood: {error}") from None
     return config
+
+
+def _allow_exec() -> None:
+    """Let `Match exec` run commands, for which paramiko uses a library that is left out else."""
+    import invoke
+    from paramiko import config
+
+    config.invoke = invoke  # type: ignore[attr-defined]
 
 
 def _lines(file: str, condition: str, home: Path, depth: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ Nothing computes on a GPU here: `nvidia-smi` and the runtime hook are fakes (tes
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -30,13 +31,13 @@ def gpus(testbed: Testbed) -> Iterator[tuple[Host, ...]]:
         fake_nvidia.install(host.root, host.folder / "usr.local", GPUS)
     _remove(hosts[2], "nvidia-container-runtime-hook")
     _remove(hosts[3], *fake_nvidia.PROGRAMS)
-    _restart(hosts)
+    _restart(hosts[:2])
     yield hosts
     for host in hosts:
         _remove(host, *fake_nvidia.PROGRAMS)
         if host.fake_gpus:
             fake_nvidia.install(host.root, host.folder / "usr.local", host.fake_gpus)
-    _restart(hosts)
+    _restart(hosts[:2])
 
 
 def _remove(host: Host, *programs: str) -> None:
@@ -46,10 +47,13 @@ def _remove(host: Host, *programs: str) -> None:
 
 def _restart(hosts: tuple[Host, ...]) -> None:
     """Start the engines anew: they look for the hook as they start."""
-    for host in hosts:
+
+    def restart(host: Host) -> None:
         host.stop_docker()
-    for host in hosts:
         host.start_docker()
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(restart, hosts))
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +114,7 @@ def test_each_task_has_its_own(user: Launching, remote: Engines, gpus: tuple[Hos
 
 
 def test_auto(user: Launching, remote: Engines, gpus: tuple[Host, ...]) -> None:
-    """Under `gpus: auto` the host's nvidia-smi says what there is; what is in use is left alone."""
+    """Under `gpus: auto` nvidia-smi on the host says what there is; what is in use is left out."""
     fake_nvidia.write_processes(gpus[0].root, ((uuid("h1", 0), 77, "python", 900),))
     user.cluster(cluster(gpus, {1: "auto"}, "{worker: {count: 3, gpus: 1}}"))
     shown = user.run("--dry-run", "--hosts", "--json", *sh("true"))
@@ -119,7 +123,7 @@ def test_auto(user: Launching, remote: Engines, gpus: tuple[Host, ...]) -> None:
     user.cluster(cluster(gpus, {1: "auto"}, "{worker: {count: 4, gpus: 1}}"))
     refused = user.run(*sh("true"))
     assert refused.code == 2
-    assert "no host has 1 free GPUs left for worker:3" in refused.err
+    assert "worker:3 wants 1 GPUs, 0 are left on h1" in refused.err
     assert remote.left() == []
 
 
@@ -186,3 +190,20 @@ def test_a_driver_that_fails(user: Launching, remote: Engines, gpus: tuple[Host,
     assert done.code == 3
     assert "h1: nvidia-smi fails (No devices were found)" in done.err
     assert remote.left() == []
+
+
+def test_a_single_task_takes_one(user: Launching, gpus: tuple[Host, ...]) -> None:
+    """`--single --image` gives its container one GPU of this machine, where there is one."""
+    h1 = gpus[0]  # its engine plays this machine's, with the fakes on our PATH
+    before = h1.engine.holdings()
+    user.env["DOCKER_HOST"] = h1.engine.docker_host
+    user.env["PATH"] = f"{fake_nvidia.HERE}:{user.env['PATH']}"
+    user.env["FAKE_NVIDIA"] = str(h1.root / "etc/fake-nvidia")
+    words = ("--single", "--image", BUSYBOX, *sh(SHOW + "sleep 1000"))
+    process = user.start(*words)
+    until(lambda: list(requested(gpus)) == ["chief:0"], "the container")
+    assert requested(gpus) == {"chief:0": ["0"]}
+    process.terminate()
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 143, out + err
+    assert h1.engine.holdings() == before

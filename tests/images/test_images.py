@@ -26,6 +26,7 @@ from tests.testbed.commands import until
 pytestmark = pytest.mark.testbed
 
 MIB = 1 << 20
+FOREIGN_BYTES = 32 << 10
 NAME = "lab/mnist:1"
 LOGIN = ("ml", "open-sesame")
 
@@ -38,8 +39,10 @@ def test_hosts_get_the_image_that_is_here(lab: Lab) -> None:
     for engine, had in zip((lab.here, *lab.hosts), before, strict=True):
         assert tags(engine) - had == {NAME}
         assert engine.api.inspect_image(NAME)["Id"] == made
-    assert {p.host for p in shown if p.is_done} == {host.host for host in lab.hosts}
-    assert any(p.host == "here" and p.detail == "packing" for p in shown)
+    assert {p.host for p in shown if p.is_done} == {"here", *(host.host for host in lab.hosts)}
+    packing = [p for p in shown if p.detail == "packing"]
+    assert {p.host for p in packing} == {"here"}
+    assert [p.is_done for p in packing[-2:]] == [False, True]
 
 
 def test_a_host_that_has_it_gets_nothing(lab: Lab) -> None:
@@ -62,6 +65,21 @@ def test_an_edit_costs_one_layer(lab: Lab) -> None:
     shown = lab.ship(NAME, *lab.hosts)
     assert lab.bed.hosts[0].bytes_on_wire() - before < 32 << 10
     assert max(p.done_bytes for p in shown) < 10_000
+
+
+def test_an_edit_of_text_costs_hardly_more_than_its_layer(lab: Lab) -> None:
+    """All that crosses a host's wire is at most 1.2 times the compressed layer."""
+    sources = b"".join(file.read_bytes() for file in sorted(Path("trainers").glob("*.py")))
+    lab.build(NAME, sources)
+    lab.ship(NAME, lab.hosts[0])
+    lab.build(NAME, sources + b"\nEDIT = 1\n")
+    before = lab.bed.hosts[0].bytes_on_wire()
+    lab.ship(NAME, lab.hosts[0])
+    wire_bytes = lab.bed.hosts[0].bytes_on_wire() - before
+    image = inspect(lab.here, NAME)
+    blob = lab.cache.layer(image.layers[-1]) if image else None
+    assert blob is not None
+    assert wire_bytes <= 1.2 * blob.size_bytes
 
 
 @pytest.mark.parametrize("wanted", [1, 2])
@@ -128,9 +146,11 @@ def test_a_spoilt_blob_is_packed_again(lab: Lab) -> None:
 def test_another_architecture_is_refused_before_it_is_sent(lab: Lab) -> None:
     """The host, both architectures and the remedy are said, and no layer is sent."""
     lab.here.api.load_image(foreign_image("lab/foreign:1"))
+    before = lab.bed.hosts[0].bytes_on_wire()
     with pytest.raises(HostError, match=r"h1: it is \w+, and the image is for s390x; build it"):
         lab.images("lab/foreign:1").ensure(lab.hosts[0])
-    assert "lab/foreign:1" not in tags(lab.hosts[0])
+    assert lab.bed.hosts[0].bytes_on_wire() - before < FOREIGN_BYTES
+    assert not list((lab.cache.folder / "blobs").iterdir())
 
 
 def test_an_engine_that_cannot_reach_us_saves_the_image(lab: Lab) -> None:
@@ -261,22 +281,30 @@ def push(lab: Lab, name: str) -> str:
 
 
 def foreign_image(name: str) -> bytes:
-    """Return an archive of an image without content for processors that nobody has here."""
-    layer = io.BytesIO()
-    tarfile.open(fileobj=layer, mode="w").close()
-    diff_id = f"sha256:{hashlib.sha256(layer.getvalue()).hexdigest()}"
+    """Return an archive of an image of two layers for processors that nobody has here."""
+    below, top = layer_of(b"below"), layer_of(os.urandom(FOREIGN_BYTES))
+    diff_ids = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in (below, top)]
     config = {
         "architecture": "s390x",
         "os": "linux",
         "config": {},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
     }
-    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["below.tar", "top.tar"]}]
     files = {
-        "layer.tar": layer.getvalue(),
+        "below.tar": below,
+        "top.tar": top,
         "config.json": json.dumps(config).encode(),
         "manifest.json": json.dumps(manifest).encode(),
     }
+    return archive_of(files)
+
+
+def layer_of(content: bytes) -> bytes:
+    return archive_of({"content": content})
+
+
+def archive_of(files: dict[str, bytes]) -> bytes:
     found = io.BytesIO()
     with tarfile.open(fileobj=found, mode="w") as archive:
         for file, content in files.items():

@@ -1,7 +1,11 @@
 """What is sent to a host: archives that hold just what it lacks."""
 
+import gzip
 import hashlib
+import io
 import json
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -67,3 +71,39 @@ def test_the_cache_remembers_interrupted_hosts(tmp_path: Path) -> None:
     assert cache.has_parts("../gpu1") and not cache.has_parts("gpu2")
     cache.forget_parts("../gpu1")
     assert not cache.has_parts("../gpu1")
+
+
+@pytest.mark.parametrize(
+    ("content", "is_sent_raw"),
+    [
+        (Path(loading.__file__).read_bytes(), True),
+        (os.urandom(5000), False),
+        (bytes(9 << 20), False),
+    ],
+    ids=["text", "noise", "large"],
+)
+def test_what_is_small_is_squeezed_as_a_whole(
+    tmp_path: Path, content: bytes, is_sent_raw: bool
+) -> None:
+    """A small layer goes uncompressed in a compressed archive where that is less."""
+    file = tmp_path / "blob"
+    file.write_bytes(gzip.compress(content))
+    sent = loading.small_body(whole({LAYERS[3]: Blob(LAYERS[3], file, file.stat().st_size)}))
+    with tarfile.open(fileobj=io.BytesIO(sent)) as archive:
+        files = {member.name: archive.extractfile(member) for member in archive}
+        found = {name: file.read() for name, file in files.items() if file}
+    (manifest,) = json.loads(found["manifest.json"])
+    assert found[manifest["Config"]] == CONFIG
+    layer = found[manifest["Layers"][3]]
+    assert layer == (content if is_sent_raw else file.read_bytes())
+    assert len(set(manifest["Layers"])) == len(LAYERS)
+
+
+def test_a_spoilt_blob_is_sent_as_it_is(tmp_path: Path) -> None:
+    """What is cut short is the engine's to refuse."""
+    file = tmp_path / "blob"
+    file.write_bytes(gzip.compress(os.urandom(100))[:-20])
+    sent = loading.small_body(whole({LAYERS[3]: Blob(LAYERS[3], file, file.stat().st_size)}))
+    with tarfile.open(fileobj=io.BytesIO(sent)) as archive:
+        found = archive.extractfile("3.tar")
+        assert found is not None and found.read() == file.read_bytes()

@@ -148,6 +148,13 @@ def test_match(home: Path) -> None:
     assert settings(home, text, Target("b", "b")).route.user == "me"
 
 
+def test_match_exec(home: Path) -> None:
+    """A block holds where its command succeeds."""
+    text = 'match originalhost a exec "true"\n Port 25\nMatch exec "false"\n Port 26\n'
+    assert settings(home, text, Target("a", "a")).route.port == 25
+    assert settings(home, text, Target("b", "b")).route.port == 22
+
+
 @pytest.mark.parametrize("text", ["Host a\n Port many\n", "Host a\n ConnectTimeout soon\n"])
 def test_what_is_no_number(home: Path, text: str) -> None:
     """A wrong number is named with its host, not shown as a traceback."""

@@ -1,0 +1,102 @@
+"""The logins to a run's hosts, begun at once: they go on while this machine imports the rest."""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from launcher.cluster import Host
+
+if TYPE_CHECKING:
+    from launcher.ssh import Connection, Connections, Target
+
+_CLOSE_S = 1.0
+_SCRIPT_S = 30.0
+
+
+class Logins:
+    """One connection to each host that is not this machine; a context that closes them.
+
+    ask: returns what a person types behind a prompt, unseen; None where nobody can.
+    scripts: by name, what a host is asked as soon as it is there.
+    """
+
+    def __init__(
+        self,
+        hosts: Mapping[str, Host],
+        ask: Callable[[str], str] | None,
+        scripts: Mapping[str, str] | None = None,
+    ) -> None:
+        self._connections: Connections | None = None
+        self._logins: dict[str, Future[Connection]] = {}
+        self._scripts = scripts or {}
+        self._answers: dict[str, Future[str]] = {}
+        others = {name: host for name, host in hosts.items() if not host.is_here}
+        if others:
+            self._begin(others, ask)
+
+    def connection(self, name: str) -> "Connection":
+        """Return the connection to a host, once it is there. Raises HostError."""
+        return self._logins[name].result()
+
+    def said(self, name: str, script: str) -> str:
+        """Return what a host's shell prints for a script; the first one was asked before.
+
+        Raises:
+            HostError: it cannot be run there.
+        """
+        if script == self._scripts.get(name) and (answer := self._answers.pop(name, None)):
+            return answer.result()
+        return _said(self.connection(name), script)
+
+    def __enter__(self) -> "Logins":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close them; one that is being made to a host that is gone is not waited for."""
+        import threading
+
+        if self._connections is not None:
+            closing = threading.Thread(target=self._connections.close, daemon=True)
+            closing.start()
+            closing.join(_CLOSE_S)
+
+    def _begin(self, hosts: Mapping[str, Host], ask: Callable[[str], str] | None) -> None:
+        from launcher.ssh import Connections
+
+        connections = self._connections = Connections(ask=ask)
+
+        def log_in(target: "Target") -> "Connection":
+            connection = connections.of(target)
+            connection.connect()
+            return connection
+
+        pool = ThreadPoolExecutor(2 * len(hosts), thread_name_prefix="login")
+        for name, host in hosts.items():
+            self._logins[name] = pool.submit(log_in, target(name, host))
+        for name in self._scripts.keys() & hosts.keys():
+            self._answers[name] = pool.submit(self._first_answer, name)
+        pool.shutdown(wait=False)
+
+    def _first_answer(self, name: str) -> str:
+        return _said(self.connection(name), self._scripts[name])
+
+
+def _said(connection: "Connection", script: str) -> str:
+    done = connection.run("sh -s", stdin=script.encode(), timeout_s=_SCRIPT_S)
+    return done.stdout.decode(errors="replace")
+
+
+def target(name: str, host: Host) -> "Target":
+    """Return whom to log in to for a host of cluster.yaml."""
+    from launcher.ssh import Target
+
+    ssh = host.ssh
+    if ssh is None:
+        return Target(name, host.address)
+    return Target(name, ssh.host or host.address, ssh.user, ssh.port, ssh.identity_file)
