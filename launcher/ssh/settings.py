@@ -176,15 +176,14 @@ def _hop(text: str) -> tuple[str | None, str, int | None]:
 
 def _read(*files: str | Path, home: Path) -> "SSHConfig":
     """Return the configuration in `files`, of which the first that says something wins."""
+    import paramiko.config
     from paramiko import SSHException
-    from paramiko.config import SSHConfig
 
-    config = SSHConfig()
+    paramiko.config.invoke = _MatchExec  # type: ignore[attr-defined]
+    config = paramiko.config.SSHConfig()
     for file in files:
         try:
             lines = list(_lines(str(file), "", home, 0))
-            if any(_key_value(line)[0] == "match" and "exec" in line.lower() for line in lines):
-                _allow_exec()
             config.parse(["Match all", *lines])
         except OSError as error:
             raise HostError(f"{error.filename} cannot be read: {error.strerror}") from None
@@ -193,12 +192,20 @@ def _read(*files: str | Path, home: Path) -> "SSHConfig":
     return config
 
 
-def _allow_exec() -> None:
-    """Let `Match exec` run commands, for which paramiko uses a library that is left out else."""
-    import invoke
-    from paramiko import config
+class _MatchExec(NamedTuple):
+    """Runs the commands of `Match exec` for paramiko, in place of a library that reads stdin."""
 
-    config.invoke = invoke  # type: ignore[attr-defined]
+    ok: bool = False
+
+    @classmethod
+    def run(cls, command: str, **_options: object) -> "_MatchExec":
+        """Return whether the command succeeds."""
+        import subprocess
+
+        done = subprocess.run(
+            ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        return cls(done.returncode == 0)
 
 
 def _lines(file: str, condition: str, home: Path, depth: int) -> Iterator[str]:
