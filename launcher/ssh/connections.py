@@ -27,9 +27,7 @@ class Connections:
         """`home` holds .ssh; `ask` prompts for a passphrase, None where nobody can answer."""
         from launcher.ssh.login import Keys
 
-        with without(
-            "invoke"
-        ):  # for `Match exec`, which settings does; costs a third
+        with without("invoke"):  # for `Match exec`, which settings does; costs a third
             import paramiko  # noqa: F401
         self._home = home or Path(os.path.expanduser("~"))
         self._keys = Keys(ask)
