@@ -1,6 +1,7 @@
 """Commands on a host, in session channels; no more at once than an sshd allows by default."""
 
 import contextlib
+import math
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 SESSIONS = 8  # sshd's MaxSessions is 10
 _READ_BYTES = 256 * 1024
 _TICK_S = 0.05
+_NO_INPUT_S = 1.0
 
 
 class NotInTime(Exception):
@@ -41,13 +43,20 @@ def complete(channel: "Channel", command: str, stdin: bytes, give_up_at: float) 
     writer = threading.Thread(target=feed, name="ssh stdin", daemon=True)
     if len(stdin) > 16 * 1024:
         writer.start()
-    else:
+    elif stdin:
         feed()
+    # The end of no input is told only to what still runs after a while: where a command ends just
+    # then, it would reach whoever has the channel's number next.
+    tell_at = math.inf if stdin else time.monotonic() + _NO_INPUT_S
     channel.settimeout(_TICK_S)
     stdout, stderr = bytearray(), bytearray()
     while not channel.closed or channel.recv_ready() or channel.recv_stderr_ready():
-        with contextlib.suppress(TimeoutError):
+        try:
             stdout += channel.recv(_READ_BYTES)  # waits for a tick at most
+        except TimeoutError:
+            if time.monotonic() > tell_at:
+                tell_at = math.inf
+                feed()
         while channel.recv_stderr_ready():
             stderr += channel.recv_stderr(_READ_BYTES)
         if channel.eof_received and channel.status_event.wait(_TICK_S) and _is_drained(channel):
