@@ -118,7 +118,7 @@ def small_body(archive: Archive) -> bytes:
     """Return a small archive compressed as a whole: mostly less than its layers' blobs are.
 
     What is around a layer is full of repetition, and bzip2 takes a tenth less than gzip for text.
-    Engines read either by themselves.
+    Docker reads either by itself.
     """
     whole = b"".join(part for part, _ in _tar(archive))
     found = gzip.compress(whole, mtime=0)
