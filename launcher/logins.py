@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from launcher.at_once import within
 from launcher.cluster import Host
+from launcher.errors import HostError
 
 if TYPE_CHECKING:
     from launcher.ssh import Connection, Connections, Target
 
 _CLOSE_S = 1.0
-_SCRIPT_S = 30.0
+SCRIPT_S = 30.0
 
 
 class Logins:
@@ -59,12 +62,9 @@ class Logins:
         traceback: TracebackType | None,
     ) -> None:
         """Close them; one that is being made to a host that is gone is not waited for."""
-        import threading
-
         if self._connections is not None:
-            closing = threading.Thread(target=self._connections.close, daemon=True)
-            closing.start()
-            closing.join(_CLOSE_S)
+            with suppress(HostError):
+                within(_CLOSE_S, self._connections.close, "not closed in time")
 
     def _begin(self, hosts: Mapping[str, Host], ask: Callable[[str], str] | None) -> None:
         from launcher.ssh import Connections
@@ -88,7 +88,7 @@ class Logins:
 
 
 def _said(connection: "Connection", script: str) -> str:
-    done = connection.run("sh -s", stdin=script.encode(), timeout_s=_SCRIPT_S)
+    done = connection.run("sh -s", stdin=script.encode(), timeout_s=SCRIPT_S)
     return done.stdout.decode(errors="replace")
 
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from launcher.at_once import attempts
 from launcher.container import Container
 from launcher.creation import GPUS_LABEL, PORT_LABEL
 from launcher.engine import EngineError
 from launcher.errors import HostError
-from launcher.hosts import Machine, attempts
+from launcher.hosts import Machine
 from launcher.placement import HostFacts
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.questions import Question

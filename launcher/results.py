@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from launcher.at_once import at_all, within
 from launcher.backends import Brought, Homecoming
 from launcher.creation import ATTEMPT_LABEL, OUTPUT_LABEL, RUN_LABEL, TASK_LABEL
 from launcher.engine import Engine, EngineError
 from launcher.errors import HostError
 from launcher.files.results import collect
-from launcher.hosts import Machine, at_all, within
+from launcher.hosts import Machine
 from launcher.layout import CONTAINER_CHECKPOINT_DIR
 from launcher.task import TaskId
 from launcher.transfer import OnProgress

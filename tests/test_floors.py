@@ -36,6 +36,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["backends", "claims", "logs", "runs", "facts", "trainer"], 2),
     **dict.fromkeys(["engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
+    "at_once": 2,
     "logins": 2,
     **dict.fromkeys(["supervisor", "report"], 3),
     "cli": 4,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from launcher import creation
+from launcher.at_once import within
 from launcher.backends import Homecoming, Report
 from launcher.backends.claiming import claim
 from launcher.container import Container
@@ -19,7 +20,7 @@ from launcher.container_logs import LogFollower
 from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.engine import EngineError
 from launcher.errors import HostError
-from launcher.hosts import Machine, within
+from launcher.hosts import Machine
 from launcher.lifecycle import Exited, Lost, Started, StartFailed
 from launcher.plan import Plan
 from launcher.provision import Provision

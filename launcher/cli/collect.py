@@ -10,6 +10,7 @@ from typing import Any
 from yaml import MappingNode
 
 from launcher import config, hosts
+from launcher.at_once import at_all
 from launcher.backends import Homecoming
 from launcher.cli.arguments import parser
 from launcher.cli.prompt import ask_unseen
@@ -88,9 +89,7 @@ def _collect(run_dir: Path, machines: Mapping[str, Machine], *, keep: bool) -> H
     Raises:
         InputError: a task of the run still lives.
     """
-    found = hosts.at_all(
-        machines.values(), lambda machine: (machine, left(machine.engine, run_dir.name))
-    )
+    found = at_all(machines.values(), lambda machine: (machine, left(machine.engine, run_dir.name)))
     each = [(machine, one) for machine, here in found for one in here]
     living = [f"{one.task} on {machine.name}" for machine, one in each if one.lives]
     if living:
@@ -99,7 +98,7 @@ def _collect(run_dir: Path, machines: Mapping[str, Machine], *, keep: bool) -> H
         return None
     transfers = Transfers(None, lambda line: print(line, file=sys.stderr))
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    hosts.at_all(each, lambda item: _log_home(run_dir, *item))
+    at_all(each, lambda item: _log_home(run_dir, *item))
     how = Collecting(run_dir.name, run_dir, keep, transfers.report)
     return Results(how).bring_home(machines.values())
 

@@ -2,11 +2,11 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from launcher import config
+from launcher.at_once import attempts
 from launcher.cli.arguments import parser
 from launcher.cluster import Host
 from launcher.errors import HostError, InputError, Problem, nearest
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from launcher.ssh import Connections
     from launcher.ssh.host_keys import HostKey
     from launcher.ssh.settings import Settings
-
-_AT_ONCE = 64
-_Item = TypeVar("_Item")
-_Got = TypeVar("_Got")
 
 
 def main(words: list[str]) -> int:
@@ -52,15 +48,12 @@ def _list(hosts: dict[str, Host], here: Iterable[str], *, as_json: bool) -> int:
 
     connections = Connections(ask=ask_unseen())
 
-    def state(item: tuple[str, Host]) -> str:
-        try:
-            connections.of(target(*item)).connect()
-        except HostError as error:
-            return str(error)
-        return ""
+    def log_in(item: tuple[str, Host]) -> None:
+        connections.of(target(*item)).connect()
 
     try:
-        problems = dict(zip(hosts, _at_once(state, hosts.items()), strict=True))
+        states = attempts(hosts.items(), log_in)
+        problems = {n: str(got or "") for n, got in zip(hosts, states, strict=True)}
     finally:
         connections.close()
     rows = [(name, "127.0.0.1", "this machine") for name in here]
@@ -102,7 +95,7 @@ def _trust(hosts: dict[str, Host], *, without_asking: bool) -> int:
     try:
         settings = [connections.settings(target(name, host)) for name, host in hosts.items()]
         for level in _levels(settings):
-            shown = _at_once(lambda one: _shown_key(connections, one), level)
+            shown = attempts(level, lambda one: _shown_key(connections, one))
             for one, answer in zip(level, shown, strict=True):
                 try:
                     agreed = _decide(one, answer, without_asking=without_asking)
@@ -166,10 +159,3 @@ def _decide(settings: "Settings", answer: "HostKey | HostError", *, without_aski
     host_keys.add(file, known_as, answer, hashed=settings.hash_known_hosts)
     print(f"added to {file}")
     return True
-
-
-def _at_once(do: Callable[[_Item], _Got], items: Iterable[_Item]) -> list[_Got]:
-    """Return what `do` gives for each item, done in parallel."""
-    todo = list(items)
-    with ThreadPoolExecutor(max(1, min(_AT_ONCE, len(todo))), thread_name_prefix="host") as pool:
-        return list(pool.map(do, todo))

@@ -4,6 +4,7 @@ import contextlib
 import math
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from launcher.ssh.values import Completed
@@ -49,6 +50,13 @@ def complete(channel: "Channel", command: str, stdin: bytes, give_up_at: float) 
     # then, it would reach whoever has the channel's number next.
     tell_at = math.inf if stdin else time.monotonic() + _NO_INPUT_S
     channel.settimeout(_TICK_S)
+    return _read(channel, give_up_at, tell_at, feed)
+
+
+def _read(
+    channel: "Channel", give_up_at: float, tell_at: float, tell: Callable[[], None]
+) -> Completed:
+    """Return a command's end and output; call `tell` once if it still runs at `tell_at`."""
     stdout, stderr = bytearray(), bytearray()
     while not channel.closed or channel.recv_ready() or channel.recv_stderr_ready():
         try:
@@ -56,7 +64,7 @@ def complete(channel: "Channel", command: str, stdin: bytes, give_up_at: float) 
         except TimeoutError:
             if time.monotonic() > tell_at:
                 tell_at = math.inf
-                feed()
+                tell()
         while channel.recv_stderr_ready():
             stderr += channel.recv_stderr(_READ_BYTES)
         if channel.eof_received and channel.status_event.wait(_TICK_S) and _is_drained(channel):
