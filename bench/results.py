@@ -7,12 +7,18 @@ hosts share this machine's cores with the launcher, Docker's packing included, s
 channels, whose hosts have nothing to do, are shown with the same archives too, and
 everything with the processor time that a GB costs. Each round collects into new folders, so that
 none pays for removing what came before.
+
+A virtual machine pays for memory that its host has yet to give it, here up to 2 s of processor time
+for a GB, and of all ways only collecting fills new memory: the disk's cache. On a machine that has
+been up for a while that cache fills what memory there is. So most of the free memory is held while
+this runs.
 """
 
 import os
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,7 +30,7 @@ from typing import NamedTuple, Self
 
 import paramiko
 
-from bench.measure import say
+from bench.measure import median_ratio, say
 from launcher.engine import Engine
 from launcher.files.results import collect
 from launcher.ssh import Connections, Target
@@ -35,6 +41,7 @@ FILES = 5000  # a host
 FILE_BYTES = 200_000
 HOST_BYTES = FILES * FILE_BYTES
 RUNS = 3
+FREE_BYTES = 2 * 1024**3
 READ_BYTES = 1 << 20
 _OWN, _CHILDREN = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 BUSYBOX = "launch-testbed/busybox:1"
@@ -56,7 +63,11 @@ def main() -> None:
     os.environ.setdefault("LAUNCH_TESTBED", "res")
     bed = Testbed.up(2)
     try:
-        with tempfile.TemporaryDirectory() as folder, _sources(bed, Path(folder)) as sources:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            _sources(bed, Path(folder)) as sources,
+            _full_memory(),
+        ):
             measure(bed, sources, Path(folder))
     finally:
         bed.down()
@@ -98,9 +109,8 @@ def _print(mbs: dict[str, list[float]], spent: "dict[str, list[_Spent]]", size_g
     for name, values in mbs.items():
         print(f"{name:<58} {statistics.median(values):>17.0f} MB/s")
         print(f"    {_Spent.median(spent[name]).per_gb(size_gb)}")
-    for name in ("a bare paramiko channel", "paramiko, Docker's archives thrown away"):
-        ratio = statistics.median(a / b for a, b in zip(mbs["collect"], mbs[name], strict=True))
-        say(f"collect / {name}", f"{ratio:.2f}", ">= 0.8", ratio >= 0.8)
+    ratio = median_ratio(mbs["collect"], mbs["a bare paramiko channel"])
+    say("collect / a bare paramiko channel", f"{ratio:.2f}", ">= 0.8", ratio >= 0.8)
 
 
 def _together(sources: list[Source], way: Callable[[Source], int]) -> float:
@@ -181,17 +191,38 @@ def _network_of(pid: str) -> int:
         return 0  # it has ended meanwhile
 
 
+@contextmanager
+def _full_memory() -> Iterator[None]:
+    """Hold the free memory of this machine but for a part, as the disk's cache does in time."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    held_bytes = max(0, int(fields["MemFree"].split()[0]) * 1024 - FREE_BYTES)
+    hold = f"held = b'x' * {held_bytes}; print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        try:
+            yield
+        finally:
+            holder.kill()
+
+
 class _PeakMemory:
-    """Watches the resident memory of this process and its children."""
+    """Watches the resident memory of this process and its children from now on."""
 
     def __init__(self) -> None:
         self.bytes = 0
+        self._not_ours = set(self._processes()) - {"self"}
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         while True:
-            self.bytes = max(self.bytes, sum(map(self._of, self._processes())))
+            self.bytes = max(self.bytes, sum(map(self._of, self._ours())))
             time.sleep(0.1)
+
+    def _ours(self) -> list[str]:
+        return [pid for pid in self._processes() if pid not in self._not_ours]
 
     @staticmethod
     def _processes() -> list[str]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from paramiko.channel import Channel
 
 _READ_BYTES = 1024 * 1024
+# What a slow reader may leave with us of one channel; a host far away needs this much on its way.
+WINDOW_BYTES = 8 * 1024 * 1024
 _FILE_BYTES = 64 * 1024
 
 
@@ -62,7 +64,6 @@ class Stream:
         return len(taken)
 
     def _fill(self, size: int) -> None:
-        # paramiko moves all that it holds for each piece taken out of it: everything is taken.
         if self._rest:
             return
         from paramiko import SSHException

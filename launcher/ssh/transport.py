@@ -1,8 +1,8 @@
 """The one place that reaches below paramiko's public calls.
 
 What paramiko has no call for: channels to a Unix socket (`direct-streamlocal@openssh.com`,
-OpenSSH's PROTOCOL 2.4), a question that any server answers (its keepalive asks for no answer), and
-the order in which algorithms are preferred.
+OpenSSH's PROTOCOL 2.4), a question that any server answers (its keepalive asks for no answer), a
+channel's buffer, and the order in which algorithms are preferred.
 """
 
 import logging
@@ -13,10 +13,10 @@ from typing import Any
 from paramiko import ChannelException, Message, SSHException, Transport
 from paramiko.channel import Channel
 
+from launcher.ssh.buffer import PiecewisePipe
+from launcher.ssh.stream import WINDOW_BYTES
 from launcher.ssh.wire import Wire
 
-# What a slow reader may leave with us of one channel; a host far away needs this much on its way.
-WINDOW_BYTES = 8 * 1024 * 1024
 _PACKET_BYTES = 128 * 1024  # OpenSSH takes and sends packets of up to 256 KiB
 # After so many bytes keys are made anew, as OpenSSH does for AES (2**32 blocks of 16 bytes);
 # paramiko's own 512 MB stalls every large transfer.
@@ -83,6 +83,13 @@ class HostTransport(Transport):
     def _next_channel(self) -> int:
         self._opening.channel_id = super()._next_channel()  # type: ignore[misc]
         return int(self._opening.channel_id)
+
+    def _parse_channel_open_success(self, m: Message) -> None:
+        channel = self._channels.get(m.get_int())  # type: ignore[attr-defined]
+        if channel is not None:  # nothing has come through it yet
+            channel.in_buffer = PiecewisePipe()
+        m.rewind()
+        super()._parse_channel_open_success(m)  # type: ignore[misc]
 
     def _parse_channel_open_failure(self, m: Message) -> None:
         channel_id = m.get_int()
