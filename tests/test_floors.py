@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
             "creation",
             "questions",
             "diagnosis",
+            "signs",
             "layout",
             "placement",
             "plan",
