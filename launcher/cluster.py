@@ -143,15 +143,29 @@ class Secret(NamedTuple):
     env: str | None = None
 
 
+class FailureKind(StrEnum):
+    """How a task can fail."""
+
+    EXIT = "exit"  #: it ended with an exit code of its own
+    SIGNAL = "signal"  #: something killed it
+    HOST = "host"  #: its host cannot be reached any more
+    STALLED = "stalled"  #: it made no progress
+
+
 class Restarts(NamedTuple):
     """How often what fails is started again.
 
     max: How many restarts a run may use without having made progress.
     backoff_s: Seconds before the second restart (the first is immediate); doubled for each more.
+    on: After which failures: `exit` (its own exit code), `signal` (it was killed), `host` (its
+        host is lost), `stalled` (no progress).
+    move: Whether tasks of a lost host move to others that have room; needs `checkpoints`.
     """
 
     max: Count = 3
     backoff_s: Seconds = 5.0
+    on: tuple[FailureKind, ...] = tuple(FailureKind)
+    move: bool = False
 
 
 class Timeouts(NamedTuple):

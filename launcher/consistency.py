@@ -14,7 +14,6 @@ _FOR_CONTAINERS = (
     *("volumes", "code", "image_transfer", "secrets", "shm_size", "memory", "cpus", "ulimits"),
 )
 _OURS = ("/", "/data", "/data/output", "/data/checkpoints", "/run/secrets")
-_NOT_ACTED_ON = ("restarts", "timeouts.start_s", "timeouts.stalled_s")
 
 
 def check(spec: ClusterSpec, file: ClusterFile, decoder: Decoder) -> None:
@@ -31,6 +30,9 @@ def check(spec: ClusterSpec, file: ClusterFile, decoder: Decoder) -> None:
     _mounts(file, decoder)
     _sources(file, decoder)
     _ulimits(file, decoder)
+    if spec.restarts.move and not spec.checkpoints and not spec.is_here:
+        what = "needs `checkpoints`, a folder that all hosts share: a task that moves goes on there"
+        decoder.problem("restarts.move", what)
 
 
 def notes(spec: ClusterSpec, decoder: Decoder) -> Iterator[str]:
@@ -44,9 +46,6 @@ def notes(spec: ClusterSpec, decoder: Decoder) -> Iterator[str]:
             "the evaluator will not see the chief's checkpoints, each task has a disk of its own: "
             "name a folder that all hosts share with the key 'checkpoints'"
         )
-    for key in _NOT_ACTED_ON:
-        if key in decoder.lines:
-            yield f"{key} is not acted on by this version: what fails ends the run"
 
 
 def _roles(spec: ClusterSpec, decoder: Decoder) -> None:

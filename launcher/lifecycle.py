@@ -5,194 +5,77 @@ same history always gives the same commands; there is no clock, thread or proces
 supervisor performs the commands and feeds what follows from them back as events.
 
 A run goes RUNNING → STOPPING → FINISHED. It stops because every task that decides has succeeded,
-because one failed, because the user asked, or because its time is up; the reason is the outcome.
+because one failed and starting it again cannot help, because the user asked, or because its time
+is up; the reason is the outcome. What a failure takes down, and when that starts again, is
+`recovery`'s to say.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
+from launcher import recovery
 from launcher import strategy as rules
-from launcher.cluster import Timeouts
-from launcher.strategy import Strategy
+from launcher.changes import (
+    Step,
+    ask_to_end,
+    changed,
+    current,
+    kill,
+    started_anew,
+    stop,
+)
+from launcher.cluster import Restarts, Timeouts
+from launcher.events import (
+    Command,
+    DumpStacks,
+    Event,
+    Exited,
+    Lost,
+    Progressed,
+    Start,
+    Started,
+    StartFailed,
+    StopAsked,
+    Tick,
+    Up,
+)
+from launcher.run import (
+    Attempt,
+    Outcome,
+    Phase,
+    Run,
+    TaskState,
+    coordinators,
+)
+from launcher.signs import Cause
+from launcher.strategy import Role, Strategy
 from launcher.task import TaskId
 
-REPORT_S = 1.0  # how long the peers of a failed MultiWorkerMirrored task may still report
+#: The exit code of a task that stopped as asked, with its state saved.
+SAVED = 42
 
-
-class Phase(StrEnum):
-    """Where a run stands."""
-
-    RUNNING = "running"
-    STOPPING = "stopping"  #: no task is started any more, those left are being ended
-    FINISHED = "finished"  #: no task lives
-
-
-class Outcome(StrEnum):
-    """Why a run stopped."""
-
-    SUCCEEDED = "succeeded"  #: every task that decides ended with 0
-    FAILED = "failed"  #: a task that may not fail ended with something else
-    NOT_STARTED = "not started"  #: a task could not be started
-    HOST_LOST = "host lost"  #: a host could not be reached any more
-    TIMED_OUT = "timed out"  #: timeouts.run_s was over
-    INTERRUPTED = "interrupted"  #: SIGINT to the launcher
-    TERMINATED = "terminated"  #: SIGTERM or SIGHUP to the launcher
-
-
-class TaskState(StrEnum):
-    """Where a task stands; the last five are final."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"  #: ended with 0
-    FAILED = "failed"  #: ended by itself with something else, and nothing else had failed
-    CONSEQUENCE = "consequence"  #: ended after another task had failed
-    STOPPED = "stopped"  #: ended because we asked it to
-    NOT_STARTED = "not started"  #: could not be started, or was never to be
-
-
-FINAL = frozenset(TaskState) - {TaskState.WAITING, TaskState.RUNNING}
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One task's current attempt. `code` is the exit code, -N for signal N.
-
-    ask_at: when it is asked to end if it has not ended by itself; None for no such time.
-    kill_at: when it is killed if it has not ended; None while nobody has asked it to end.
-    """
-
-    number: int = 1
-    state: TaskState = TaskState.WAITING
-    started_at: float | None = None
-    ended_at: float | None = None
-    code: int | None = None
-    reason: str = ""
-    asked: bool = False
-    ask_at: float | None = None
-    kill_at: float | None = None
-
-    @property
-    def lives(self) -> bool:
-        """Whether the attempt has been started and has not ended."""
-        return self.state is TaskState.RUNNING
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A run's whole state."""
-
-    strategy: Strategy
-    timeouts: Timeouts
-    tasks: Mapping[TaskId, Attempt]
-    phase: Phase = Phase.RUNNING
-    outcome: Outcome | None = None
-    first_failure: TaskId | None = None
-    deadline: float | None = None
-    at_once: bool = False  #: the user asked twice: nothing is waited for any more
-
-    @property
-    def wake_at(self) -> float | None:
-        """When the next `Tick` is due, or None while only events can change anything."""
-        living = [attempt for attempt in self.tasks.values() if attempt.lives]
-        due = [at for a in living for at in (a.ask_at, a.kill_at) if at is not None]
-        if self.deadline is not None and self.phase is Phase.RUNNING:
-            due.append(self.deadline)
-        return min(due, default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """An attempt runs now."""
-
-    at: float
-    task: TaskId
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class StartFailed:
-    """An attempt could not be started."""
-
-    at: float
-    task: TaskId
-    attempt: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """An attempt ended; `code` is its exit code, -N for signal N.
-
-    reason: what ended it, where more is known than the code says.
-    """
-
-    at: float
-    task: TaskId
-    attempt: int
-    code: int
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Nobody can tell any more how an attempt does: its host cannot be reached."""
-
-    at: float
-    task: TaskId
-    attempt: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class StopAsked:
-    """The user wants the run to end; asked twice, at once."""
-
-    at: float
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time has passed."""
-
-    at: float
-
-
-Event = Started | StartFailed | Exited | Lost | StopAsked | Tick
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Start an attempt."""
-
-    task: TaskId
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Ask an attempt to end (SIGTERM), or end it with all that it started (`kill`, SIGKILL)."""
-
-    task: TaskId
-    attempt: int
-    kill: bool
-
-
-Command = Start | Stop
+_NO_RESTARTS = Restarts(max=0)
+_DUMP_S = 3.0  # for tasks that make no progress, to write where they are
+_EARLY_S = 10.0  # a server that ended with 0 this long before its chief was still needed
+_PATIENCE_S = 600.0  # without a step, where steps are told and no limit is set
+_PATIENCE_STEPS = 20.0  # the same, in the longest time between two signs of progress
 
 
 def begin(
-    tasks: tuple[TaskId, ...], strategy: Strategy, timeouts: Timeouts, at: float
-) -> tuple[Run, tuple[Command, ...]]:
+    tasks: tuple[TaskId, ...],
+    strategy: Strategy,
+    timeouts: Timeouts,
+    at: float,
+    restarts: Restarts = _NO_RESTARTS,
+    first_attempt: int = 1,
+) -> Step:
     """Return a new run and the commands that start it."""
     deadline = None if timeouts.run_s is None else at + timeouts.run_s
-    run = Run(strategy, timeouts, dict.fromkeys(tasks, Attempt()), deadline=deadline)
-    return run, tuple(Start(task, 1) for task in tasks)
+    attempts = dict.fromkeys(tasks, Attempt(first_attempt))
+    run = Run(strategy, timeouts, attempts, restarts, at, deadline=deadline)
+    return run, tuple(Start(task, first_attempt) for task in tasks)
 
 
-def step(run: Run, event: Event) -> tuple[Run, tuple[Command, ...]]:
+def step(run: Run, event: Event) -> Step:
     """Return the run after `event`, and what must be done now.
 
     An event of an attempt that is not the current one, or that has ended already, changes
@@ -209,6 +92,10 @@ def step(run: Run, event: Event) -> tuple[Run, tuple[Command, ...]]:
             run, commands = _exited(run, event)
         case Lost():
             run, commands = _lost(run, event)
+        case Up():
+            run, commands = _up(run, event), ()
+        case Progressed():
+            run, commands = _progressed(run, event), ()
         case StopAsked():
             run, commands = _stop_asked(run, event)
         case Tick():
@@ -217,141 +104,265 @@ def step(run: Run, event: Event) -> tuple[Run, tuple[Command, ...]]:
     return _finished(run), (*commands, *due)
 
 
-def _current(run: Run, event: Started | StartFailed | Exited | Lost) -> Attempt | None:
-    attempt = run.tasks.get(event.task)
-    same = attempt is not None and attempt.number == event.attempt and attempt.state not in FINAL
-    return attempt if same else None
+# events
 
 
-def _with(run: Run, task: TaskId, **changes: object) -> Run:
-    attempt = replace(run.tasks[task], **changes)  # type: ignore[arg-type]
-    return replace(run, tasks={**run.tasks, task: attempt})
-
-
-def _started(run: Run, event: Started) -> tuple[Run, tuple[Command, ...]]:
-    attempt = _current(run, event)
+def _started(run: Run, event: Started) -> Step:
+    attempt = current(run, event)
     if attempt is None or attempt.lives:
         return run, ()
-    run = _with(run, event.task, state=TaskState.RUNNING, started_at=event.at)
+    run = changed(run, event.task, state=TaskState.RUNNING, started_at=event.at)
     if run.phase is Phase.STOPPING:  # it was on its way when the run stopped
-        return _ask_to_end(run, (event.task,), event.at)
+        return ask_to_end(run, (event.task,), event.at)
+    if run.is_ending(event.task):
+        return kill(run, (event.task,))
+    if not run.has_cluster:
+        return _up(run, Up(event.at, event.task, event.attempt)), ()
     return run, ()
 
 
-def _start_failed(run: Run, event: StartFailed) -> tuple[Run, tuple[Command, ...]]:
-    if _current(run, event) is None:
+def _start_failed(run: Run, event: StartFailed) -> Step:
+    attempt = current(run, event)
+    if attempt is None:
         return run, ()
-    run = _with(
+    if run.phase is Phase.RUNNING and attempt.number > 1:
+        return recovery.not_started(run, event)
+    run = changed(
         run, event.task, state=TaskState.NOT_STARTED, ended_at=event.at, reason=event.reason
     )
     if run.phase is not Phase.RUNNING or rules.may_fail(event.task):
         return run, ()
-    return _stop(replace(run, first_failure=event.task), Outcome.NOT_STARTED, event.at)
+    return stop(replace(run, first_failure=event.task), Outcome.NOT_STARTED, event.at)
 
 
-def _exited(run: Run, event: Exited) -> tuple[Run, tuple[Command, ...]]:
-    attempt = _current(run, event)
+def _exited(run: Run, event: Exited) -> Step:
+    attempt = current(run, event)
     if attempt is None:
         return run, ()
-    state = _end_state(run, attempt, event.code)
-    run = _with(
-        run, event.task, state=state, ended_at=event.at, code=event.code, reason=event.reason
+    if run.phase is not Phase.RUNNING or event.code == 0 or run.is_ending(event.task):
+        run = _ended(run, event)
+        if run.phase is Phase.RUNNING:
+            return _after_success(run, event.task, event.at)
+        return _after_coordinator(run, event.task, event.at)
+    if event.code == SAVED and rules.decides(run.strategy, event.task):
+        return recovery.saved(_ended(run, event), event)
+    return recovery.failed(_ended(run, event), event)
+
+
+def _ended(run: Run, event: Exited) -> Run:
+    """Return the run with an attempt that has ended."""
+    attempt = run.tasks[event.task]
+    run = changed(
+        run,
+        event.task,
+        state=_end_state(run, attempt, event.code),
+        ended_at=event.at if event.ended_at is None else event.ended_at,
+        code=event.code,
+        reason=event.reason,
+        cause=event.cause if event.code else None,
     )
-    if run.phase is not Phase.RUNNING:
-        return run, ()
-    if state is TaskState.FAILED and not rules.may_fail(event.task):
-        return _stop(replace(run, first_failure=event.task), Outcome.FAILED, event.at)
-    if all(
-        attempt.state is TaskState.SUCCEEDED
-        for task, attempt in run.tasks.items()
-        if rules.decides(run.strategy, task)
-    ):
-        return _stop(run, Outcome.SUCCEEDED, event.at)
-    return run, ()
-
-
-def _lost(run: Run, event: Lost) -> tuple[Run, tuple[Command, ...]]:
-    attempt = _current(run, event)
-    if attempt is None:
-        return run, ()
-    state = _end_state(run, attempt, None)
-    run = _with(run, event.task, state=state, ended_at=event.at, reason=event.reason)
-    if run.phase is not Phase.RUNNING or rules.may_fail(event.task):
-        return run, ()
-    return _stop(replace(run, first_failure=event.task), Outcome.HOST_LOST, event.at)
+    by_itself = not attempt.asked or not event.cause.is_curable
+    if run.is_ending(event.task) and event.code and by_itself:
+        run = recovery.failed_too(run, event)
+    return run
 
 
 def _end_state(run: Run, attempt: Attempt, code: int | None) -> TaskState:
     if code == 0:
         return TaskState.SUCCEEDED
-    if run.first_failure is not None:
+    if code == SAVED:
+        return TaskState.STOPPED
+    if run.first_failure is not None or run.pending:
         return TaskState.CONSEQUENCE
     return TaskState.STOPPED if attempt.asked else TaskState.FAILED
 
 
-def _stop_asked(run: Run, event: StopAsked) -> tuple[Run, tuple[Command, ...]]:
-    if run.phase is Phase.RUNNING:
-        return _stop(run, event.outcome, event.at)
-    run = replace(run, at_once=True)
-    for task in [task for task, attempt in run.tasks.items() if attempt.lives]:
-        run = _with(run, task, asked=True, ask_at=None, kill_at=event.at)
+def _after_success(run: Run, task: TaskId, at: float) -> Step:
+    """Return what follows from an end with 0: the run's, where all that decide have come so far."""
+    if run.is_ending(task):
+        return run, ()
+    if rules.role(run.strategy, task.type) is Role.SERVE and _is_needed(run):
+        return changed(run, task, missed_at=at + _EARLY_S), ()
+    deciding = [a for t, a in run.tasks.items() if rules.decides(run.strategy, t)]
+    if all(attempt.state is TaskState.SUCCEEDED for attempt in deciding):
+        return stop(run, Outcome.SUCCEEDED, at)
     return run, ()
 
 
-def _stop(run: Run, outcome: Outcome, at: float) -> tuple[Run, tuple[Command, ...]]:
-    """Begin to end the run: every living task is asked to, none is started any more.
-
-    After success the evaluator first gets the time to evaluate the last checkpoint.
-    """
-    run = replace(run, phase=Phase.STOPPING, outcome=outcome)
-    living = [task for task, attempt in run.tasks.items() if attempt.lives]
-    may_go_on = [t for t in living if outcome is Outcome.SUCCEEDED and rules.may_fail(t)]
-    for task in may_go_on:
-        run = _with(run, task, ask_at=at + run.timeouts.grace_s)
-    return _ask_to_end(run, tuple(task for task in living if task not in may_go_on), at)
+def _is_needed(run: Run) -> bool:
+    """Whether a server still has a chief that lives, or will again."""
+    return any(not run.tasks[t].is_final or run.is_ending(t) for t in coordinators(run))
 
 
-def _ask_to_end(run: Run, tasks: tuple[TaskId, ...], at: float) -> tuple[Run, tuple[Command, ...]]:
-    commands = []
-    for task in tasks:
-        run = _with(run, task, asked=True, ask_at=None, kill_at=at + _patience_s(run, task))
-        commands.append(Stop(task, run.tasks[task].number, kill=False))
-    return run, tuple(commands)
+def _after_coordinator(run: Run, task: TaskId, at: float) -> Step:
+    """Let servers go once nobody needs them to save anything."""
+    if task not in coordinators(run):
+        return run, ()
+    return ask_to_end(run, tuple(t for t in run.living if run.tasks[t].ask_at is not None
+                                 and not rules.may_fail(t)), at)  # fmt: skip
 
 
-def _patience_s(run: Run, task: TaskId) -> float:
-    """Return how long a task may take to end: a dead gang's members have nothing to save."""
-    if run.at_once:
-        return 0.0
-    gang_is_lost = run.first_failure is not None and rules.swallows_sigterm(run.strategy, task)
-    return REPORT_S if gang_is_lost else run.timeouts.grace_s
+def _lost(run: Run, event: Lost) -> Step:
+    attempt = current(run, event)
+    if attempt is None:
+        return run, ()
+    run = changed(
+        run, event.task,
+        state=_end_state(run, attempt, None), ended_at=event.at, reason=event.reason,
+        cause=Cause.HOST_UNREACHABLE,
+    )  # fmt: skip
+    if run.phase is not Phase.RUNNING:
+        return _after_coordinator(run, event.task, event.at)
+    return recovery.lost(run, event)
 
 
-def _due(run: Run, at: float) -> tuple[Run, tuple[Command, ...]]:
+def _up(run: Run, event: Up) -> Run:
+    attempt = run.tasks.get(event.task)
+    if attempt is None or attempt.number != event.attempt or attempt.is_final or attempt.is_up:
+        return run
+    run = changed(run, event.task, is_up=True)
+    if rules.may_fail(event.task) or run.is_ending(event.task):
+        return run
+    run = replace(run, first_up_at=event.at if run.first_up_at is None else run.first_up_at)
+    if run.missing() or run.formed_at is not None:
+        return run
+    return replace(
+        run, formed_at=event.at, alive_at=event.at, has_settled=run.has_settled or run.has_cluster
+    )
+
+
+def _progressed(run: Run, event: Progressed) -> Run:
+    """Take in a sign of life; a step beyond those that were ever reached refills the budget."""
+    gap_s = event.at - (run.alive_at if run.alive_at is not None else event.at)
+    if event.step is None:
+        return run if run.step is not None else replace(run, alive_at=event.at)
+    run = replace(
+        run,
+        step=max(event.step, run.step or 0),
+        total=event.total if event.total is not None else run.total,
+        alive_at=event.at,
+        has_settled=True,
+        longest_step_s=max(run.longest_step_s, gap_s if run.step is not None else 0.0),
+    )
+    return replace(run, used=0) if event.step > run.best_step else run
+
+
+def _stop_asked(run: Run, event: StopAsked) -> Step:
+    if run.phase is Phase.RUNNING:
+        return stop(run, event.outcome, event.at)
+    run = replace(run, at_once=True)
+    for task in run.living:
+        run = changed(run, task, asked=True, ask_at=None, kill_at=event.at)
+    return run, ()
+
+
+# time
+
+
+def wake_at(run: Run) -> float | None:
+    """Return when the next `Tick` is due, or None while only events can change anything."""
+    living = [attempt for attempt in run.tasks.values() if attempt.lives]
+    due = [at for a in living for at in (a.ask_at, a.kill_at) if at is not None]
+    if run.phase is Phase.RUNNING:
+        due += [a.missed_at for a in run.tasks.values() if a.missed_at is not None]
+        due += [restart.at for restart in run.pending if restart.at is not None]
+        limits = (run.deadline, run.start_deadline, _stalled_at(run), run.dumping_until)
+        due += [limit for limit in limits if limit is not None]
+    return min(due, default=None)
+
+
+def _due(run: Run, at: float) -> Step:
     """Return the run with everything done that is due at `at`."""
-    commands: list[Command] = []
-    if run.phase is Phase.RUNNING and run.deadline is not None and at >= run.deadline:
-        run, asked = _stop(run, Outcome.TIMED_OUT, at)
-        commands += asked
-    due = tuple(t for t, a in run.tasks.items() if a.lives and a.ask_at and at >= a.ask_at)
-    run, asked = _ask_to_end(run, due, at)
-    commands += asked
+    commands: tuple[Command, ...] = ()
+    before = None
+    while run is not before:  # one thing done may make another due
+        before = run
+        for act in (_limits, _missed, _stalls, _ends, _kills, _restarts):
+            run, more = act(run, at)
+            commands += more
+    return run, commands
+
+
+def _limits(run: Run, at: float) -> Step:
+    if run.phase is not Phase.RUNNING:
+        return run, ()
+    if run.deadline is not None and at >= run.deadline:
+        return stop(run, Outcome.TIMED_OUT, at)
+    if run.start_deadline is not None and at >= run.start_deadline:
+        return stop(run, Outcome.NOT_FORMED, at)
+    return run, ()
+
+
+def _missed(run: Run, at: float) -> Step:
+    """Take servers that ended well before their chief for failed."""
     for task, attempt in run.tasks.items():
-        if attempt.lives and attempt.kill_at is not None and at >= attempt.kill_at:
-            run = _with(run, task, kill_at=None)
-            commands.append(Stop(task, attempt.number, kill=True))
-    return run, tuple(commands)
+        if run.phase is not Phase.RUNNING or attempt.missed_at is None or at < attempt.missed_at:
+            continue
+        run = changed(run, task, missed_at=None)
+        if _is_needed(run) and not run.is_ending(task):
+            early = Exited(at, task, attempt.number, 0, cause=Cause.ENDED_EARLY)
+            run = changed(run, task, state=TaskState.FAILED, cause=Cause.ENDED_EARLY)
+            return recovery.failed(run, early)
+    return run, ()
+
+
+def _stalled_at(run: Run) -> float | None:
+    """Return when a run that has made no progress since its last sign of life has stalled."""
+    if run.alive_at is None or run.pending or run.dumping_until is not None:
+        return None
+    if run.timeouts.stalled_s is not None:
+        return run.alive_at + run.timeouts.stalled_s
+    if run.step is None or run.total is None or run.step >= run.total:
+        return None
+    return run.alive_at + max(_PATIENCE_S, _PATIENCE_STEPS * run.longest_step_s)
+
+
+def _stalls(run: Run, at: float) -> Step:
+    """Have a run that makes no progress say where it is, and then take it down."""
+    if run.phase is not Phase.RUNNING:
+        return run, ()
+    if run.dumping_until is not None and at >= run.dumping_until:
+        return recovery.stalled(replace(run, dumping_until=None), at)
+    stalled_at = _stalled_at(run)
+    if stalled_at is None or at < stalled_at:
+        return run, ()
+    dumps = tuple(DumpStacks(t, run.tasks[t].number) for t in run.living)
+    return replace(run, dumping_until=at + _DUMP_S), dumps
+
+
+def _ends(run: Run, at: float) -> Step:
+    due = tuple(t for t in run.living if (ask := run.tasks[t].ask_at) is not None and at >= ask)
+    return ask_to_end(run, due, at)
+
+
+def _kills(run: Run, at: float) -> Step:
+    due = (t for t in run.living if (end := run.tasks[t].kill_at) is not None and at >= end)
+    return kill(run, tuple(due))
+
+
+def _restarts(run: Run, at: float) -> Step:
+    """Start again what has been taken down, once none of it lives and its time has come."""
+    commands: tuple[Command, ...] = ()
+    for restart in run.pending:
+        if run.phase is not Phase.RUNNING:
+            break
+        if any(not run.tasks[task].is_final for task in restart.tasks):
+            continue
+        if restart.at is None:
+            run, more = recovery.judged(run, restart, at)
+            commands += more
+        elif at >= restart.at:
+            run, more = started_anew(run, restart, at)
+            commands += more
+    return run, commands
 
 
 def _finished(run: Run) -> Run:
     """Return the run, finished once it is stopping and no attempt lives or is on its way."""
-    if run.phase is not Phase.STOPPING:
+    if run.phase is not Phase.STOPPING or any(not a.is_final for a in run.tasks.values()):
         return run
-    if any(attempt.state not in FINAL for attempt in run.tasks.values()):
-        return run
+    deciding = [a for t, a in run.tasks.items() if rules.decides(run.strategy, t)]
+    saved = all(a.code in (0, SAVED) for a in deciding) and any(a.code == SAVED for a in deciding)
+    if saved and run.outcome in (Outcome.STOPPED, Outcome.TERMINATED):
+        run = replace(run, outcome=Outcome.SAVED)
     return replace(run, phase=Phase.FINISHED)
-
-
-def unfinished(run: Run) -> Iterator[TaskId]:
-    """Yield the tasks that have not ended."""
-    return (task for task, attempt in run.tasks.items() if attempt.state not in FINAL)

@@ -84,6 +84,7 @@ class Console:
 
     fd: where to write; a closed pipe there ends the showing, never the run.
     on_marker: called, from the console's own thread, with each marker line's fields.
+    on_output: called, from there too, when a task has printed something.
     on_closed: called once, from there too, when nobody can read `fd` any more.
     terminal: whether `fd` is a terminal, on which a status can stand below everything else.
     """
@@ -95,11 +96,13 @@ class Console:
         *,
         colour: bool,
         on_marker: OnMarker,
+        on_output: Callable[[], None] = lambda: None,
         on_closed: Callable[[], None] = lambda: None,
         terminal: bool = False,
     ) -> None:
         self._fd = fd
         self._on_marker = on_marker
+        self._on_output = on_output
         self._on_closed = on_closed
         self._prefixes = _prefixes(tasks, colour=colour)
         self._messages: deque[str] = deque()
@@ -178,6 +181,7 @@ class Console:
         if not chunk:
             self._show_progress(tail)
             return False
+        self._on_output()
         text = tail.partial + chunk
         end = text.rfind(b"\n") + 1
         if not end and len(text) > _LONGEST_LINE_BYTES:

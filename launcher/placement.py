@@ -1,6 +1,6 @@
 """Where each task stands: its host, its GPUs and its address, from what was read of the hosts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from heapq import heapify, heapreplace
 from itertools import islice
 from typing import NamedTuple
@@ -18,6 +18,17 @@ class HostFacts(NamedTuple):
 
     free_ports: tuple[int, ...] = ()
     gpus: tuple[str, ...] = ()
+
+
+def without_hosts(spec: ClusterSpec, lost: Collection[str]) -> ClusterSpec:
+    """Return the cluster on the hosts that are left; what stood elsewhere is free to."""
+    if not lost:
+        return spec
+    hosts = {name: host for name, host in spec.hosts.items() if name not in lost}
+    tasks = tuple(
+        task._replace(host=None, port=None) if task.host in lost else task for task in spec.tasks
+    )
+    return spec._replace(hosts=hosts, tasks=tasks)
 
 
 def _gpu_ids(spec: ClusterSpec, name: str, facts: Mapping[str, HostFacts]) -> tuple[str, ...]:

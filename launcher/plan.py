@@ -15,6 +15,7 @@ from launcher.cluster import (
     ClusterSpec,
     Host,
     ImageTransfer,
+    Restarts,
     Secret,
     Ssh,
     Task,
@@ -65,6 +66,7 @@ class Plan(NamedTuple):
     code: str | None = None
     secrets: Mapping[str, Secret] = {}
     image_transfer: ImageTransfer = ImageTransfer.AUTO
+    restarts: Restarts = Restarts()
 
     def tf_config(self, task: TaskId) -> TfConfig | None:
         """Return what a task is told of its cluster, or None in a run without a cluster."""
@@ -133,6 +135,10 @@ class Plan(NamedTuple):
             "run_dir": self.run_dir,
             "checkpoint_dir": self.checkpoint_dir,
             "timeouts": self.timeouts._asdict(),
+            "restarts": {
+                **self.restarts._asdict(),
+                "on": [kind.value for kind in self.restarts.on],
+            },
             "notes": list(self.notes),
             "tasks": tasks,
             **(self._of_containers() if self.backend is Backend.DOCKER else {}),
@@ -276,6 +282,7 @@ class _Placed(NamedTuple):
             code=spec.code,
             secrets=spec.secrets,
             image_transfer=spec.image_transfer,
+            restarts=spec.restarts,
         )
 
     def _env(self, task: Task, host: str) -> Mapping[str, str]:

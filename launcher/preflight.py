@@ -16,15 +16,13 @@ from launcher.errors import HostError
 from launcher.hosts import Machine
 from launcher.placement import HostFacts
 from launcher.plan import HOST_NETWORK, Plan
+from launcher.ports import HOLDING, local_ports
 from launcher.questions import Question
 
 # Below the range from which Linux hands out ports for outgoing connections by default.
 PORTS = range(20000, 32000)
 _PORTS_OFFERED = 512
 _MISSING = 404
-# States of /proc/net/tcp in which a socket keeps a server from its port: established, connecting,
-# half closed and listening. One that only waits out its time (TIME_WAIT) does not.
-_HOLDING = ("01", "02", "08", "0A")
 _TOOLKIT = (
     "install nvidia-container-toolkit there, then: sudo nvidia-ctk runtime configure "
     "--runtime=docker && sudo systemctl restart docker"
@@ -167,10 +165,7 @@ def _taken(
     lines: Iterable[str], containers: Iterable[tuple[str, Mapping[str, str]]]
 ) -> Iterator[int]:
     """Yield the ports that the host's kernel has in use, and those that containers were given."""
-    for line in lines:
-        _number, local, _remote, state, *_ = [*line.split(), *4 * ("",)]
-        if state in _HOLDING:
-            yield int(local.rpartition(":")[2], 16)
+    yield from local_ports(lines, HOLDING)
     yield from (int(labels[PORT_LABEL]) for _, labels in containers if PORT_LABEL in labels)
 
 

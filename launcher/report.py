@@ -5,12 +5,13 @@ import os
 
 from launcher import diagnosis
 from launcher import strategy as rules
-from launcher.lifecycle import Attempt, Outcome, TaskState
 from launcher.logs import last_lines, printable
+from launcher.run import Attempt, Outcome, TaskState
 from launcher.size import shown
-from launcher.supervisor import Result, describe_exit
+from launcher.supervisor import Result
 from launcher.table import table
 from launcher.task import TaskId
+from launcher.telling import exit_words
 
 _SHOWN_LINES = 20
 _SHOWN_CHARACTERS = 300
@@ -88,7 +89,7 @@ def _brought(result: Result) -> list[str]:
 def _row(task: TaskId, attempt: Attempt) -> tuple[str, ...]:
     duration_s = _duration_s(attempt)
     code = attempt.code
-    ended = "-" if code is None else str(code) if code >= 0 else describe_exit(code).split()[-1]
+    ended = "-" if code is None else str(code) if code >= 0 else exit_words(code).split()[-1]
     return (
         str(task),
         attempt.state.value,
@@ -129,7 +130,7 @@ def _blame(result: Result) -> list[str]:
     lines = []
     for task in failed:
         attempt = run.tasks[task]
-        how = attempt.reason or describe_exit(attempt.code)
+        how = attempt.reason or exit_words(attempt.code)
         first = "failed first" if task == run.first_failure else "failed; the run went on without"
         lines += ["", f"{task} {first}: {how}"]
         shown = _last_lines(result, task)

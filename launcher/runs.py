@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.errors import HostError, InputError
-from launcher.lifecycle import Command, Event
+from launcher.events import Command, Event
 from launcher.task import TaskId
 
 

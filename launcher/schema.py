@@ -170,6 +170,8 @@ def _json(default: Any) -> object:
     """Return a default as JSON has it; a struct's own keys say theirs."""
     if is_struct(type(default)):
         return None
+    if isinstance(default, tuple):
+        return [_json(item) for item in default]
     return default.value if isinstance(default, Enum) else default
 
 
@@ -205,8 +207,10 @@ def _shown_default(struct: Hint, key: str) -> str:
     if key not in struct._field_defaults:
         return "required"
     default = _json(struct._field_defaults[key])
-    if default is None or default == () or default == {}:
+    if default is None or default == [] or default == {}:
         return ""
+    if isinstance(default, list):
+        return f"`[{', '.join(map(str, default))}]`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

@@ -62,7 +62,21 @@ def may_fail(task: TaskId) -> bool:
     return task.type is TaskType.EVALUATOR
 
 
-def swallows_sigterm(strategy: Strategy, task: TaskId) -> bool:
+def blast_radius(strategy: Strategy, task: TaskId, tasks: Collection[TaskId]) -> frozenset[TaskId]:
+    """Return the tasks that must start again when one of them is lost.
+
+    TensorFlow 2.21: a lost worker of MultiWorkerMirroredStrategy ends the others' collectives; a
+    ParameterServerStrategy goes on without a worker, and finds its servers again after a lost
+    chief, but a ps takes variables with it.
+    """
+    if task.type is TaskType.EVALUATOR:
+        return frozenset({task})
+    if strategy is Strategy.PARAMETER_SERVER and task.type is not TaskType.PS:
+        return frozenset({task})
+    return frozenset(each for each in tasks if each.type is not TaskType.EVALUATOR)
+
+
+def is_deaf(strategy: Strategy, task: TaskId) -> bool:
     """Whether TensorFlow keeps a task alive through SIGTERM.
 
     The preemption watcher of MultiWorkerMirroredStrategy catches it, and before the cluster has

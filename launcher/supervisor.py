@@ -5,66 +5,52 @@ events on the queue. Everything else happens in the thread that called `run`.
 """
 
 import signal
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from launcher import lifecycle
+from launcher import diagnosis, lifecycle, telling
 from launcher.backends import Backend, Homecoming
 from launcher.container import Container
-from launcher.lifecycle import (
+from launcher.errors import HostError, LaunchError
+from launcher.events import (
     Command,
+    DumpStacks,
     Event,
-    Outcome,
-    Phase,
-    Run,
+    Exited,
+    Progressed,
     Start,
     Started,
+    StartFailed,
     Stop,
     StopAsked,
     Tick,
+    Up,
 )
-from launcher.logs import Console
+from launcher.logs import Console, last_lines
+from launcher.observed import Observed
 from launcher.plan import Plan
+from launcher.run import Outcome, Phase, Run
 from launcher.runs import RunDirectory
 from launcher.task import TaskId
 
 # A signal that comes in the moment before a wait begins does not end it, so none is long.
 _LONGEST_WAIT_S = 0.2
 _CLOSE_S = 0.1
+_LOOK_S = 0.5  # between two looks for the tasks' open ports
+_WORD_S = (10.0, 30.0)  # until the first word of who is missing, and between two
+_SIGN_S = 1.0  # between two signs of life of what tells no steps
+_READ_LINES = 500  # of a log's end, to find what ended a task
 _STOP_SIGNALS = {
     signal.SIGINT: Outcome.INTERRUPTED,
     signal.SIGTERM: Outcome.TERMINATED,
     signal.SIGHUP: Outcome.TERMINATED,
 }
-
-
-@dataclass(slots=True)
-class Observed:
-    """What the tasks said of themselves in marker lines: the latest of each kind."""
-
-    metrics: dict[str, object] = field(default_factory=dict)
-    step: int | None = None
-    model: str | None = None
-
-    def note(self, fields: Mapping[str, object]) -> None:
-        """Take in one marker line's fields."""
-        match fields.get("kind"):
-            case "metrics" if self._supersedes(fields):
-                self.metrics = {k: v for k, v in fields.items() if k != "kind"}
-            case "model":
-                self.model = str(fields.get("path"))
-        step = fields.get("step")
-        if isinstance(step, int):
-            self.step = max(step, self.step or 0)
-
-    def _supersedes(self, fields: Mapping[str, object]) -> bool:
-        """Whether these metrics say more than those known: final ones do, then later ones."""
-        return bool(fields.get("final")) or not self.metrics.get("final")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,18 +65,56 @@ class Result:
     home: Homecoming
 
 
-class Supervisor:
-    """Runs one plan to its end."""
+Replan = Callable[[frozenset[str]], Plan]  #: hosts that are lost → a plan of the same run
 
-    def __init__(self, plan: Plan, backend: Backend, directory: RunDirectory, console: Console,
-                 observed: Observed) -> None:  # fmt: skip
+
+class Supervisor:
+    """Runs one plan to its end.
+
+    replan: gives the plan with places that are free now; None where nothing else is possible.
+    first_attempt: the number of the first attempt of every task.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        backend: Backend,
+        directory: RunDirectory,
+        console: Console,
+        *,
+        replan: Replan | None = None,
+        first_attempt: int = 1,
+    ) -> None:
         self._plan = plan
         self._containers: Mapping[TaskId, Container] = {c.task: c for c in plan.tasks}
         self._backend = backend
         self._directory = directory
         self._console = console
-        self._observed = observed
+        self._replan = replan
+        self._first_attempt = first_attempt
+        self._observed = Observed()
         self._events: SimpleQueue[Event] = SimpleQueue()
+        self._run: Run | None = None
+        self._signed_at = 0.0
+        self._worded_at: float | None = None
+        self._lookout = _Lookout(backend, self._events.put)
+
+    def note(self, task: TaskId, fields: Mapping[str, object]) -> None:
+        """Take in what a task says of itself in a marker line; from any thread."""
+        self._observed.note(fields)
+        now, run = time.monotonic(), self._run
+        if fields.get("kind") == "ready" and run is not None:
+            self._events.put(Up(now, task, run.tasks[task].number))
+        step, total = fields.get("step"), fields.get("total_steps")
+        if isinstance(step, int) and fields.get("split") != "eval":
+            self._events.put(Progressed(now, step, total if isinstance(total, int) else None))
+
+    def note_output(self) -> None:
+        """Take in that a task printed something: a sign of life, where no steps are told."""
+        now = time.monotonic()
+        if now > self._signed_at + _SIGN_S:
+            self._signed_at = now
+            self._events.put(Progressed(now, None))
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -119,18 +143,47 @@ class Supervisor:
         return Result(self._plan, run, self._observed, began_at, ended_at, home)
 
     def _run_to_end(self, began_at: float) -> Run:
-        tasks, timeouts = tuple(self._containers), self._plan.timeouts
-        run, commands = lifecycle.begin(tasks, self._plan.strategy, timeouts, began_at)
+        plan = self._plan
+        run, commands = lifecycle.begin(
+            tuple(self._containers), plan.strategy, plan.timeouts, began_at,
+            plan.restarts, self._first_attempt,
+        )  # fmt: skip
+        self._run = run
         self._perform(commands)
-        while run.phase is not Phase.FINISHED:
-            event = self._next(run)
-            after, commands = lifecycle.step(run, event)
-            self._record(event, run, after)
-            if after.phase is not run.phase:
-                self._backend.start_no_more()
-            run = after
-            self._perform(commands)
+        with self._lookout.watching():
+            while run.phase is not Phase.FINISHED:
+                event = self._diagnosed(self._next(run))
+                after, commands = lifecycle.step(run, event)
+                self._record(event, run, after)
+                if after.phase is not run.phase:
+                    self._backend.start_no_more()
+                run = self._run = after
+                self._perform(commands)
+                self._lookout.look_for(self._absent(run))
         return run
+
+    def _diagnosed(self, event: Event) -> Event:
+        """Return an end together with what its task's last lines say of its cause."""
+        if not isinstance(event, Exited) or event.code == 0:
+            return event
+        lines = last_lines(self._plan.log_path(event.task, event.attempt), _READ_LINES)
+        found = diagnosis.diagnose(event.code, event.reason, lines)
+        return replace(event, cause=found.cause, reason=event.reason or found.words)
+
+    def _absent(self, run: Run) -> tuple[tuple[Container, int], ...]:
+        """Return whom to look for, with their attempts; say now and then who is missing."""
+        if run.phase is not Phase.RUNNING or not run.has_cluster or run.formed_at is not None:
+            self._worded_at = None
+            return ()
+        now = time.monotonic()
+        first_s, next_s = _WORD_S
+        if self._worded_at is None:
+            self._worded_at = now + first_s - next_s
+        if now > self._worded_at + next_s and run.first_up_at is not None:
+            self._worded_at = now
+            self._console.say(f"launch: {telling.waiting(run, self._containers, now)}")
+        living = (task for task in run.missing() if run.tasks[task].lives)
+        return tuple((self._containers[task], run.tasks[task].number) for task in living)
 
     def _finish(self) -> Homecoming:
         """Bring the results home; a user who asks again is not kept waiting."""
@@ -163,23 +216,52 @@ class Supervisor:
     def _next(self, run: Run) -> Event:
         """Return the next event, a Tick when none comes for a while or something is due."""
         wait_s = _LONGEST_WAIT_S
-        if run.wake_at is not None:
-            wait_s = min(wait_s, max(0.0, run.wake_at - time.monotonic()))
+        due_at = lifecycle.wake_at(run)
+        if due_at is not None:
+            wait_s = min(wait_s, max(0.0, due_at - time.monotonic()))
         try:
             return self._events.get(timeout=wait_s)
         except Empty:
             return Tick(time.monotonic())
 
     def _perform(self, commands: tuple[Command, ...]) -> None:
+        anew = [c for c in commands if isinstance(c, Start) and c.anew]
         for command in commands:
             self._directory.record(command)
             match command:
-                case Start(task, attempt):
-                    path = self._plan.log_path(task, attempt)
-                    container = self._containers[task]
-                    self._backend.start(container, attempt, path, self._events.put)
+                case Start() if command not in anew:
+                    self._start(command)
                 case Stop():
                     self._backend.stop(command.task, kill=command.kill)
+                case DumpStacks():
+                    self._backend.dump_stacks(command.task)
+        if anew:
+            threading.Thread(target=self._start_anew, args=(anew,), daemon=True).start()
+
+    def _start(self, command: Start) -> None:
+        path = self._plan.log_path(command.task, command.attempt)
+        container = self._containers[command.task]
+        self._backend.start(container, command.attempt, path, self._events.put)
+
+    def _start_anew(self, commands: list[Start]) -> None:
+        """Find other places for what could not stay where it was, and start it there."""
+        try:
+            if self._replan is not None:
+                lost = frozenset(
+                    self._containers[f.task].host
+                    for f in (self._run.failures if self._run else ())
+                    if f.cause is diagnosis.Cause.HOST_UNREACHABLE
+                )
+                self._plan = self._replan(lost)
+                self._containers = {c.task: c for c in self._plan.tasks}
+                self._backend.follow_plan(self._plan)
+        except LaunchError as error:
+            for command in commands:
+                at = time.monotonic()
+                self._events.put(StartFailed(at, command.task, command.attempt, str(error)))
+            return
+        for command in commands:
+            self._start(command)
 
     def _follow(self, event: Started) -> None:
         path = self._plan.log_path(event.task, event.attempt)
@@ -190,40 +272,52 @@ class Supervisor:
 
     def _record(self, event: Event, before: Run, after: Run) -> None:
         """Write an event down, and say on the console what a watching person should know."""
-        if not isinstance(event, Tick):
+        if not isinstance(event, Tick | Progressed):
             self._directory.record(event)
         if isinstance(event, Started):
             self._follow(event)
-        if isinstance(event, StopAsked):
-            self._console.say(_stop_message(before, after))
-        if after.first_failure is not None and before.first_failure is None:
-            attempt = after.tasks[after.first_failure]
-            how = attempt.reason or describe_exit(attempt.code)
-            others = " Stopping the others." if len(after.tasks) > 1 else ""
-            self._console.say(f"launch: {after.first_failure} failed: {how}.{others}")
-        if after.outcome is Outcome.TIMED_OUT and before.outcome is None:
-            limit = after.timeouts.run_s
-            self._console.say(f"launch: timeouts.run_s ({limit:g} s) is over. Stopping all tasks.")
+        for line in telling.changes(before, after, event.at, isinstance(event, StopAsked)):
+            self._console.say(line)
+        if after.outcome is Outcome.NOT_FORMED and before.outcome is None:
+            who = telling.waiting(before, self._containers, event.at)
+            limit_s = after.timeouts.start_s
+            self._console.say(f"launch: the cluster did not form in {limit_s:g} s: {who}")
 
 
-def describe_exit(code: int | None) -> str:
-    """Return how a process ended, in words: `exit code 1`, `killed by SIGKILL`."""
-    if code is None:
-        return "did not end"
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"
+class _Lookout:
+    """Looks, in a thread of its own, for ports that tasks have opened."""
 
+    def __init__(self, backend: Backend, report: Callable[[Up], None]) -> None:
+        self._backend = backend
+        self._report = report
+        self._wanted: tuple[tuple[Container, int], ...] = ()
+        self._is_over = threading.Event()
 
-def _stop_message(before: Run, after: Run) -> str:
-    names = ", ".join(map(str, lifecycle.unfinished(after)))
-    if before.phase is Phase.RUNNING:
-        grace_s = after.timeouts.grace_s
-        return f"\nlaunch: stopping {names} (up to {grace_s:g} s; once more to kill at once)"
-    return f"\nlaunch: killing {names}"
+    def look_for(self, wanted: tuple[tuple[Container, int], ...]) -> None:
+        """From now on look for these attempts' ports."""
+        self._wanted = wanted
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look, as long as the block lasts."""
+        threading.Thread(target=self._look, name="lookout", daemon=True).start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+
+    def _look(self) -> None:
+        while not self._is_over.wait(_LOOK_S):
+            wanted = self._wanted
+            if not wanted:
+                continue
+            try:
+                found = self._backend.listening([container for container, _ in wanted])
+            except HostError:  # it is seen elsewhere that a host is gone
+                continue
+            for container, attempt in wanted:
+                if container.task in found:
+                    self._report(Up(time.monotonic(), container.task, attempt))
 
 
 @contextmanager

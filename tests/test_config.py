@@ -40,7 +40,6 @@ image: registry.lab/mnist_dist:v1
 cluster: {master: ["10.0.0.11:2222"], ps: ["10.0.0.11:2223", "10.0.0.12:2223"], \
 worker: ["10.0.0.12:2222"]}
 """
-NOT_ACTED_ON = "is not acted on by this version: what fails ends the run"
 
 
 def where_each_stands(spec: ClusterSpec) -> list[tuple[str, str | None, int | None]]:
@@ -86,9 +85,16 @@ def test_the_new_form() -> None:
     assert spec.checkpoints == "/nfs/runs"
     assert spec.env == {"NCCL_DEBUG": "WARN"}
     assert (spec.restarts, spec.timeouts) == (Restarts(), Timeouts())
-    assert spec.notes == tuple(
-        f"{key} {NOT_ACTED_ON}" for key in ("restarts", "timeouts.start_s", "timeouts.stalled_s")
-    )
+    assert spec.notes == ()
+
+
+def test_moving_needs_checkpoints_that_all_hosts_reach() -> None:
+    """A task that moves to another host finds its checkpoint there, or may not move."""
+    text = "image: i\nhosts: {a: {address: 10.0.0.1}}\ntasks: {chief: {}}\nrestarts: {move: true}\n"
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert "restarts.move" in str(caught.value) and "checkpoints" in str(caught.value)
+    assert parse(f"{text}checkpoints: /nfs/runs\n").restarts.move
 
 
 def test_an_evaluator_needs_shared_checkpoints() -> None:

@@ -30,6 +30,13 @@ FLOORS: dict[str, int] = {
             "placement",
             "plan",
             "lifecycle",
+            "recovery",
+            "changes",
+            "events",
+            "run",
+            "observed",
+            "telling",
+            "ports",
             "schema",
         ],
         1,
@@ -174,7 +181,21 @@ def test_only_the_command_line_prints_and_exits(path: Path) -> None:
     assert list(ends_or_prints(path)) == []
 
 
-ONCE_DECIDED = {"lifecycle", "backends", "claims", "logs", "runs", "supervisor", "report"}
+ONCE_DECIDED = {
+    "lifecycle",
+    "recovery",
+    "changes",
+    "events",
+    "run",
+    "observed",
+    "telling",
+    "backends",
+    "claims",
+    "logs",
+    "runs",
+    "supervisor",
+    "report",
+}
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
 OF_CONTAINERS |= {
     "building",

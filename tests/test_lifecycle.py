@@ -1,33 +1,30 @@
 """What launcher.lifecycle promises: histories of events, and what must be done at each."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launcher.cluster import Timeouts
-from launcher.lifecycle import (
-    FINAL,
-    REPORT_S,
+from launcher.changes import REPORT_S
+from launcher.cluster import FailureKind, Restarts, Timeouts
+from launcher.events import (
     Command,
     Event,
     Exited,
     Lost,
-    Outcome,
-    Phase,
-    Run,
+    Progressed,
     Start,
     Started,
     StartFailed,
     Stop,
     StopAsked,
     Tick,
-    begin,
-    step,
-    unfinished,
+    Up,
 )
+from launcher.lifecycle import begin, step, wake_at
+from launcher.run import FINAL, Outcome, Phase, Run, TaskState, unfinished
+from launcher.signs import Cause
 from launcher.strategy import Strategy
 from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
 
@@ -274,7 +271,7 @@ def test_history(history: History) -> None:
     assert " ".join(attempt.state for attempt in run.tasks.values()) == history.states
     assert run.first_failure == history.first_failure
     if history.phase is not Phase.RUNNING:
-        assert run.wake_at == history.wake_at
+        assert wake_at(run) == history.wake_at
 
 
 def test_what_is_kept_of_an_attempt() -> None:
@@ -305,70 +302,84 @@ class World:
 
     data: st.DataObject
     now: float = 0.0
-    starting: set[TaskId] = field(default_factory=set)
-    running: set[TaskId] = field(default_factory=set)
+    starting: dict[TaskId, int] = field(default_factory=dict)
+    running: dict[TaskId, int] = field(default_factory=dict)
     killed: set[TaskId] = field(default_factory=set)
     started: list[tuple[TaskId, int]] = field(default_factory=list)
     asked: set[TaskId] = field(default_factory=set)
     stops: int = 0
+    saves: int = 0
+    progress: int = 0
 
     def perform(self, commands: tuple[Command, ...], run: Run) -> None:
         for command in commands:
             if isinstance(command, Start):
                 assert run.phase is Phase.RUNNING
-                assert command.task not in self.running | self.starting
-                self.starting.add(command.task)
+                assert command.task not in self.running.keys() | self.starting.keys()
+                assert (command.task, command.attempt) not in self.started
+                self.starting[command.task] = command.attempt
                 self.started.append((command.task, command.attempt))
+                self.killed.discard(command.task)
                 continue
-            assert command.task in self.running, "only what runs is stopped"
-            if command.kill:
-                assert command.task in self.asked, "SIGTERM comes before SIGKILL"
+            assert self.running.get(command.task) == command.attempt, "only what runs is acted on"
+            if isinstance(command, Stop) and command.kill:
                 self.killed.add(command.task)
-            self.asked.add(command.task)
 
     def next(self, run: Run) -> Event:
         """Return something that may happen now."""
         self.now += self.data.draw(st.sampled_from([0.0, 0.3, 2.0, 40.0]), "passing time")
-        choices: list[str] = ["tick", "stop", "stale"]
-        choices += ["start"] * 3 * bool(self.starting) + ["end"] * 2 * bool(self.running)
+        choices: list[str] = ["tick", "stop", "stale", "step"]
+        choices += ["start"] * 4 * bool(self.starting) + ["end", "up", "up"] * bool(self.running)
         match self.data.draw(st.sampled_from(choices)):
             case "start":
                 return self._start()
+            case "up":
+                task = self.data.draw(st.sampled_from(sorted(self.running)))
+                return Up(self.now, task, self.running[task])
+            case "step" if self.running:
+                self.progress += 1
+                return Progressed(self.now, self.data.draw(st.sampled_from([None, self.progress])))
             case "end":
                 return self._end(self.data.draw(st.sampled_from(sorted(self.running))))
-            case "stop" if self.stops < 3:
+            case "stop" if self.stops < 3 and self.data.draw(st.booleans()):
                 self.stops += 1
                 asked = st.sampled_from([Outcome.INTERRUPTED, Outcome.TERMINATED])
                 return StopAsked(self.now, self.data.draw(asked))
             case "stale":
                 task = self.data.draw(st.sampled_from(sorted(run.tasks)))
-                return Exited(self.now, task, 7, 1)
+                return Exited(self.now, task, 99, 1)
         return Tick(self.now)
 
-    def ending(self, run: Run) -> Iterator[Event]:
-        """Yield what is left to happen, until every task has ended."""
-        while self.starting or self.running:
-            if self.starting:
-                yield self._start()
-            elif self.killed & self.running:
-                yield self._end(min(self.killed & self.running))
-            else:
-                yield self._end(min(self.running))
+    def ending(self, run: Run) -> Event:
+        """Return the next of what is left to happen, until the run has ended."""
+        if self.starting:
+            return self._start()
+        if self.killed & self.running.keys():
+            return self._end(min(self.killed & self.running.keys()))
+        if self.running:
+            return self._end(min(self.running))
+        due = wake_at(run)
+        assert due is not None, "nothing lives, nothing is due, and the run has not ended"
+        self.now = max(self.now, due)
+        return Tick(self.now)
 
     def _start(self) -> Event:
         task = self.data.draw(st.sampled_from(sorted(self.starting)))
-        self.starting.remove(task)
+        attempt = self.starting.pop(task)
         if self.data.draw(st.integers(0, 9)) == 0:
-            return StartFailed(self.now, task, 1, "refused")
-        self.running.add(task)
-        return Started(self.now, task, 1)
+            return StartFailed(self.now, task, attempt, "refused")
+        self.running[task] = attempt
+        return Started(self.now, task, attempt)
 
     def _end(self, task: TaskId) -> Event:
-        self.running.remove(task)
+        attempt = self.running.pop(task)
         if self.data.draw(st.integers(0, 9)) == 0:
-            return Lost(self.now, task, 1, "out of reach")
-        code = -9 if task in self.killed else self.data.draw(st.sampled_from([0, 0, 1, -15]))
-        return Exited(self.now, task, 1, code)
+            return Lost(self.now, task, attempt, "out of reach")
+        codes = [0, 0, 1, -15] + [42] * (self.saves < 3)
+        code = -9 if task in self.killed else self.data.draw(st.sampled_from(codes))
+        self.saves += code == 42
+        cause = self.data.draw(st.sampled_from([Cause.UNKNOWN, Cause.PEER_LOST, Cause.PORT_TAKEN]))
+        return Exited(self.now, task, attempt, code, cause=cause)
 
 
 clusters = st.one_of(
@@ -376,7 +387,18 @@ clusters = st.one_of(
     st.tuples(st.just(PSS), st.sampled_from([CLUSTER, (*CLUSTER, WORKER_1, EVALUATOR)])),
 )
 limits = st.builds(
-    Timeouts, run_s=st.sampled_from([None, 0.0, 60.0]), grace_s=st.sampled_from([0.0, 30.0])
+    Timeouts,
+    start_s=st.sampled_from([10.0, 300.0]),
+    stalled_s=st.sampled_from([None, 20.0]),
+    run_s=st.sampled_from([None, 0.0, 600.0]),
+    grace_s=st.sampled_from([0.0, 30.0]),
+)
+budgets = st.builds(
+    Restarts,
+    max=st.integers(0, 3),
+    backoff_s=st.sampled_from([0.0, 5.0]),
+    on=st.sampled_from([tuple(FailureKind), (FailureKind.SIGNAL,)]),
+    move=st.booleans(),
 )
 
 
@@ -384,43 +406,48 @@ def check(before: Run, event: Event, after: Run, commands: tuple[Command, ...]) 
     """Hold what is true of every step."""
     assert step(before, event) == (after, commands), "the same history gives the same commands"
     assert (after.outcome is None) == (after.phase is Phase.RUNNING)
-    assert before.outcome in (None, after.outcome), "why a run stops never changes"
+    if before.outcome is not None and after.outcome is not Outcome.SAVED:
+        assert before.outcome is after.outcome, "why a run stops never changes"
     assert before.first_failure in (None, after.first_failure)
-    assert after.wake_at is None or after.wake_at > event.at, "what was due has been done"
+    due = wake_at(after)
+    assert due is None or due > event.at, "what was due has been done"
+    assert after.used <= after.restarts.max, "no more restarts than there is budget for"
     for task, attempt in before.tasks.items():
-        if attempt.state in FINAL:
-            assert after.tasks[task] == attempt, "what has ended stays as it ended"
-    kills = [c.task for c in commands if isinstance(c, Stop) and c.kill]
-    for task in kills:
-        was = before.tasks[task].kill_at
-        at_once = isinstance(event, StopAsked) or after.at_once or not after.timeouts.grace_s
-        assert at_once or (was is not None and was <= event.at), "its time was not up"
+        now = after.tasks[task]
+        if now.number != attempt.number:
+            assert attempt.state in FINAL or task == getattr(event, "task", None)
+            assert (now.number, now.state) == (attempt.number + 1, TaskState.WAITING)
+        elif attempt.state in FINAL and attempt.missed_at is None:
+            assert replace(now, missed_at=None) == attempt, "what has ended stays as it ended"
 
 
-@given(clusters, limits, st.data())
+@given(clusters, limits, budgets, st.data())
 def test_every_history_ends_well(
-    cluster: tuple[Strategy, tuple[TaskId, ...]], timeouts: Timeouts, data: st.DataObject
+    cluster: tuple[Strategy, tuple[TaskId, ...]],
+    timeouts: Timeouts,
+    restarts: Restarts,
+    data: st.DataObject,
 ) -> None:
-    """However things happen, each step holds its rules, and the run ends when its tasks have."""
+    """However things happen: each step holds its rules, no two attempts of a task live at once,
+    the budget is kept, and the run ends when its tasks have."""
     strategy, tasks = cluster
     world = World(data)
-    run, commands = begin(tasks, strategy, timeouts, at=0.0)
+    run, commands = begin(tasks, strategy, timeouts, 0.0, restarts)
     world.perform(commands, run)
-    for _ in range(data.draw(st.integers(0, 12), "events")):
-        event = world.next(run)
+    left = data.draw(st.integers(0, 20), "events")
+    for _ in range(1000):
+        event = world.next(run) if left > 0 else world.ending(run)
+        left -= 1
         after, commands = step(run, event)
         check(run, event, after, commands)
         run = after
         world.perform(commands, run)
-    for event in world.ending(run):
-        after, commands = step(run, event)
-        check(run, event, after, commands)
-        run = after
-        world.perform(commands, run)
+        if run.phase is Phase.FINISHED:
+            break
     assert run.phase is Phase.FINISHED
     assert run.outcome is not None
+    assert not world.running and not world.starting
     assert {attempt.state for attempt in run.tasks.values()} <= FINAL
-    assert len(world.started) == len(set(world.started)) == len(tasks)
 
 
 @given(clusters, st.sampled_from([0.0, 30.0]))
@@ -435,7 +462,7 @@ def test_ticks_alone_end_a_stopped_run(
     killed: list[TaskId] = []
     run, commands = step(run, StopAsked(1.0, Outcome.INTERRUPTED))
     killed += [c.task for c in commands if isinstance(c, Stop) and c.kill]
-    while run.wake_at is not None:
-        run, commands = step(run, Tick(run.wake_at))
+    while (due := wake_at(run)) is not None:
+        run, commands = step(run, Tick(due))
         killed += [c.task for c in commands if isinstance(c, Stop) and c.kill]
     assert sorted(killed) == sorted(tasks)

@@ -100,6 +100,12 @@ def test_the_default_cluster() -> None:
         "run_dir": RUN,
         "checkpoint_dir": f"{RUN}/checkpoints",
         "timeouts": {"start_s": 300.0, "stalled_s": None, "run_s": None, "grace_s": 30.0},
+        "restarts": {
+            "max": 3,
+            "backoff_s": 5.0,
+            "on": ["exit", "signal", "host", "stalled"],
+            "move": False,
+        },
         "notes": [],
         "tasks": [task(0, "chief"), task(1, "worker")],
     }

@@ -14,8 +14,8 @@ from launcher import config
 from launcher.backends import session
 from launcher.backends.process import ProcessBackend, check
 from launcher.errors import HostError, InputError
+from launcher.events import Exited, Lost, Started, StartFailed
 from launcher.layout import Job
-from launcher.lifecycle import Exited, Lost, Started, StartFailed
 from launcher.placement import HostFacts
 from launcher.plan import Plan, plan
 from launcher.task import CHIEF, TaskId

@@ -5,12 +5,15 @@ from pathlib import Path
 
 from launcher import config, lifecycle, report
 from launcher.backends import Homecoming
+from launcher.events import Event, Exited, Started, StartFailed, StopAsked, Tick
 from launcher.layout import Job
-from launcher.lifecycle import Event, Exited, Outcome, Run, Started, StartFailed, StopAsked, Tick
+from launcher.observed import Observed
 from launcher.placement import HostFacts
 from launcher.plan import Plan, plan
-from launcher.supervisor import Observed, Result, describe_exit
+from launcher.run import Outcome, Run
+from launcher.supervisor import Result
 from launcher.task import CHIEF, EVALUATOR, TaskId
+from launcher.telling import exit_words
 
 WORKER = TaskId.parse("worker:0")
 TEXT = "tasks: {chief: {}, worker: {}, evaluator: {}}"
@@ -144,8 +147,8 @@ def test_final_metrics_stay() -> None:
     assert observed.step == 9
 
 
-def test_describe_exit() -> None:
+def test_exit_words() -> None:
     """Exits are told in words, signals by name."""
-    told = [describe_exit(code) for code in (None, 0, 3, -9, -64, -99)]
+    told = [exit_words(code) for code in (None, 0, 3, -9, -64, -99)]
     assert told[:4] == ["did not end", "exit code 0", "exit code 3", "killed by SIGKILL"]
     assert told[5] == "killed by signal 99"

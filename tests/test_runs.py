@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import HostError, InputError
-from launcher.lifecycle import Exited, Outcome, Start, StartFailed, StopAsked
+from launcher.events import Exited, Start, StartFailed, StopAsked
+from launcher.run import Outcome
 from launcher.runs import RunDirectory
 from launcher.task import CHIEF
 

@@ -44,7 +44,7 @@ def test_roles(
     task = TaskId(task_type, 0)
     assert rules.role(strategy, task_type) is role
     assert rules.decides(strategy, task) is decides
-    assert rules.swallows_sigterm(strategy, task) is swallows
+    assert rules.is_deaf(strategy, task) is swallows
 
 
 def test_only_the_evaluator_may_fail() -> None:

@@ -1,10 +1,11 @@
 """What starts, stops and watches attempts of tasks: the one seam between a run and its machines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from launcher.container import Container
-from launcher.lifecycle import Exited, Lost, Started, StartFailed
+from launcher.events import Exited, Lost, Started, StartFailed
+from launcher.plan import Plan
 from launcher.task import TaskId
 
 Report = Callable[[Started | StartFailed | Exited | Lost], None]
@@ -48,6 +49,19 @@ class Backend(Protocol):
 
         A task that has ended already is left alone.
         """
+
+    def listening(self, containers: Sequence[Container]) -> Collection[TaskId]:
+        """Return those of the tasks whose port is open. May take as long as a host takes.
+
+        Raises:
+            HostError: a host does not say.
+        """
+
+    def dump_stacks(self, task: TaskId) -> None:
+        """Have the running attempt of a task write where it is into its log, where it can."""
+
+    def follow_plan(self, plan: Plan) -> None:
+        """From now on start tasks as this plan of the same run says."""
 
     def start_no_more(self) -> None:
         """Let every start that is still under way end, soon, as a StartFailed."""

@@ -6,13 +6,14 @@ volumes stay until `finish` has everything home; the hosts are the only truth.
 """
 
 import contextlib
+import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from launcher import creation
-from launcher.at_once import within
+from launcher import creation, ports
+from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report
 from launcher.backends.claiming import claim
 from launcher.container import Container
@@ -20,9 +21,9 @@ from launcher.container_logs import LogFollower
 from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.engine import EngineError
 from launcher.errors import HostError
+from launcher.events import Exited, Lost, Started, StartFailed
 from launcher.hosts import Machine
-from launcher.lifecycle import Exited, Lost, Started, StartFailed
-from launcher.plan import Plan
+from launcher.plan import HOST_NETWORK, Plan
 from launcher.provision import Provision
 from launcher.results import Results, remove_container
 from launcher.task import TaskId
@@ -31,6 +32,7 @@ _NOT_RUNNING = (404, 409)
 _START_S = 15.0  # for starts that are under way when the run ends
 _SIGNAL_S = 6.0
 _ANSWER_S = 5.0
+_CONNECT_S = 1.0
 _PAUSE_S = 0.5
 _EVENTS = 256  # that an engine remembers
 # What ends a container when its daemon is stopped, or killed and started again.
@@ -88,6 +90,41 @@ class DockerBackend:
         if made is not None:
             send = self._kill if kill else self._terminate
             _in_thread(f"signal {task}", send, made)
+
+    def listening(self, containers: Sequence[Container]) -> Collection[TaskId]:
+        """Return those of the tasks whose port is open. Raises HostError."""
+        if self._plan.network != HOST_NETWORK:
+            return {c.task for c in containers if self._answers(c)}
+        names = {container.host for container in containers}
+        machines = [machine for name, machine in self._machines.items() if name in names]
+        opened = dict(zip((m.name for m in machines), attempts(machines, _open_ports), strict=True))
+        return {
+            c.task
+            for c in containers
+            if isinstance(found := opened[c.host], frozenset) and c.address.port in found
+        }
+
+    def _answers(self, container: Container) -> bool:
+        """Whether something accepts connections at a task's port on the run's own bridge."""
+        made = self._latest.get(container.task)
+        if made is None:
+            return False
+        with made.machine.engine.errors("does not describe a container"):
+            described = made.machine.engine.api.inspect_container(made.id)
+        network = described["NetworkSettings"]["Networks"].get(self._plan.network) or {}
+        try:
+            address = (network.get("IPAddress") or "", container.address.port)
+            socket.create_connection(address, _CONNECT_S).close()
+        except OSError:
+            return False
+        return True
+
+    def dump_stacks(self, task: TaskId) -> None:
+        """Have a task write where it is into its log."""
+
+    def follow_plan(self, plan: Plan) -> None:
+        """From now on start tasks as this plan of the same run says."""
+        self._plan = plan
 
     def start_no_more(self) -> None:
         """Let starts that are under way end at their next step, and give up those that do not."""
@@ -231,6 +268,11 @@ class DockerBackend:
             within(_SIGNAL_S, lambda: _signal(made, "SIGKILL"), why)
         except HostError as error:
             made.report(self._lost(made, f"{error}; it may run on there"))
+
+
+def _open_ports(machine: Machine) -> frozenset[int]:
+    tables = machine.shell(f"cat {' '.join(ports.TABLES)} 2>/dev/null")
+    return ports.local_ports(tables.splitlines(), ports.LISTENING)
 
 
 def _in_thread(name: str, do: Callable[..., None], *args: object) -> None:

@@ -5,20 +5,22 @@ and all that it started can be ended together. It writes straight to its log
 file: what it prints does not depend on the launcher being alive.
 """
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from launcher import ports
 from launcher.backends import Homecoming, Report, session
 from launcher.container import Container
 from launcher.errors import HostError, InputError, Problem
+from launcher.events import Exited, Started, StartFailed
 from launcher.facts import port_is_free
-from launcher.lifecycle import Exited, Started, StartFailed
 from launcher.plan import Plan
 from launcher.task import TaskId
 
@@ -78,6 +80,22 @@ class ProcessBackend:
             target=self._wait, args=(task, attempt, report), name=f"wait {task}", daemon=True
         )
         wait.start()
+
+    def listening(self, containers: Sequence[Container]) -> Collection[TaskId]:
+        """Return those of the tasks whose port is open."""
+        text = ""
+        for table in ports.TABLES:
+            with contextlib.suppress(OSError):
+                text += Path(table).read_text()
+        opened = ports.local_ports(text.splitlines(), ports.LISTENING)
+        return {c.task for c in containers if c.address.port in opened}
+
+    def dump_stacks(self, task: TaskId) -> None:
+        """Have a task write where it is into its log."""
+
+    def follow_plan(self, plan: Plan) -> None:
+        """From now on start tasks as this plan of the same run says."""
+        self._plan = plan
 
     def start_no_more(self) -> None:
         """Nothing to do: a start takes no time."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from launcher import config, hosts, preflight
+from launcher import config, hosts, placement, preflight
 from launcher.cli.docker_here import local_engine
 from launcher.cli.perform import perform
 from launcher.cli.run import Asked, show
@@ -67,13 +67,21 @@ def _facts(asked: Asked, readings: Mapping[str, Reading]) -> Mapping[str, HostFa
     return {n: f if readings[n].gives_gpus else f._replace(gpus=()) for n, f in facts.items()}
 
 
-def _plan(asked: Asked, facts: Mapping[str, HostFacts]) -> Plan:
+def _plan(
+    asked: Asked, facts: Mapping[str, HostFacts], without: frozenset[str] = frozenset()
+) -> Plan:
+    """Return the plan by these facts, on the hosts that are left `without` some.
+
+    Raises:
+        InputError: the tasks do not fit there.
+    """
     if asked.spec is None:
         return plan_single(
             asked.job, asked.run_id, facts[config.THIS_MACHINE].gpus, run_dir=asked.run_dir,
             python=sys.executable, host=config.THIS_MACHINE, image=asked.image,
         )  # fmt: skip
-    return plan(asked.spec, asked.job, asked.run_id, facts, run_dir=asked.run_dir,
+    spec = placement.without_hosts(asked.spec, without)
+    return plan(spec, asked.job, asked.run_id, facts, run_dir=asked.run_dir,
                 python=sys.executable)  # fmt: skip
 
 
@@ -102,7 +110,16 @@ def _perform(
         results = Results(how)
         return DockerBackend(made, machines, provision, results, console.say, unreachable_s)
 
-    return perform(made, backend, as_json=asked.as_json)
+    def replan(lost: frozenset[str]) -> Plan:
+        there = {name: machine for name, machine in machines.items() if name not in lost}
+        readings, silent = preflight.read(there.values(), asked.questions)
+        if silent:
+            raise HostError("\n".join(silent.values()))
+        again = _plan(asked, _facts(asked, readings), without=lost)
+        preflight.check(again, readings)
+        return again
+
+    return perform(made, backend, replan, as_json=asked.as_json)
 
 
 def _unreachable_s(environ: Mapping[str, str]) -> float:

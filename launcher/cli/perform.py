@@ -10,25 +10,31 @@ from launcher import claims, report
 from launcher.backends import Backend, process
 from launcher.cli import say_error
 from launcher.errors import HostError
-from launcher.lifecycle import Outcome
 from launcher.logs import Console
 from launcher.plan import Plan
+from launcher.run import Outcome
 from launcher.runs import RunDirectory
-from launcher.supervisor import Observed, Result, Supervisor
+from launcher.supervisor import Replan, Result, Supervisor
 from launcher.task import TaskId
 
 EXIT_CODES = {
     Outcome.SUCCEEDED: 0,
+    Outcome.SAVED: 0,
     Outcome.FAILED: 1,
     Outcome.NOT_STARTED: 3,
+    Outcome.NOT_FORMED: 3,
     Outcome.HOST_LOST: 3,
+    Outcome.STALLED: 124,
     Outcome.TIMED_OUT: 124,
+    Outcome.STOPPED: 143,
     Outcome.INTERRUPTED: 130,
     Outcome.TERMINATED: 143,
 }
 
 
-def perform_processes(plan: Plan, fixed_ports: Mapping[TaskId, int], *, as_json: bool) -> int:
+def perform_processes(
+    plan: Plan, fixed_ports: Mapping[TaskId, int], replan: Replan, *, as_json: bool
+) -> int:
     """Run a plan of processes to its end and report; return the exit code.
 
     Raises:
@@ -36,17 +42,21 @@ def perform_processes(plan: Plan, fixed_ports: Mapping[TaskId, int], *, as_json:
     """
     process.check(plan, fixed_ports)
     with claims.ports(c.address.port for c in plan.tasks if plan.cluster):
-        return perform(plan, lambda _: process.ProcessBackend(plan, os.environ), as_json=as_json)
+        return perform(
+            plan, lambda _: process.ProcessBackend(plan, os.environ), replan, as_json=as_json
+        )
 
 
-def perform(plan: Plan, make_backend: Callable[[Console], Backend], *, as_json: bool) -> int:
+def perform(
+    plan: Plan, make_backend: Callable[[Console], Backend], replan: Replan, *, as_json: bool
+) -> int:
     """Run a plan to its end and report; return the exit code.
 
     Raises:
         InputError, HostError: nothing was started.
     """
     gc.enable()
-    result = _perform(plan, make_backend, sys.stderr if as_json else sys.stdout)
+    result = _perform(plan, make_backend, replan, sys.stderr if as_json else sys.stdout)
     try:
         _show(result, as_json=as_json)
         sys.stdout.flush()
@@ -61,10 +71,12 @@ def _exit_code(result: Result) -> int:
     return code or (3 if result.home.problems else 0)
 
 
-def _perform(plan: Plan, make_backend: Callable[[Console], Backend], stream: TextIO) -> Result:
+def _perform(
+    plan: Plan, make_backend: Callable[[Console], Backend], replan: Replan, stream: TextIO
+) -> Result:
     directory = RunDirectory(plan.run_dir)
     directory.write("plan.json", plan.to_dict())
-    supervisor = _supervisor(plan, make_backend, directory, stream)
+    supervisor = _supervisor(plan, make_backend, replan, directory, stream)
     with supervisor.listening():
         result = supervisor.run()
         _keep(directory, report.to_dict(result))
@@ -99,17 +111,18 @@ def _show(result: Result, *, as_json: bool) -> None:
 def _supervisor(
     plan: Plan,
     make_backend: Callable[[Console], Backend],
+    replan: Replan,
     directory: RunDirectory,
     stream: TextIO,
 ) -> Supervisor:
-    observed = Observed()
     tasks = [container.task for container in plan.tasks]
     terminal = stream.isatty()
     console = Console(
         stream.fileno(),
         tasks,
         colour=terminal and not os.environ.get("NO_COLOR"),
-        on_marker=lambda task, fields: observed.note(_at_home(plan, task, fields)),
+        on_marker=lambda task, fields: supervisor.note(task, _at_home(plan, task, fields)),
+        on_output=lambda: supervisor.note_output(),
         on_closed=lambda: _say_closed(plan),
         terminal=terminal,
     )
@@ -117,7 +130,8 @@ def _supervisor(
     console.say(f"{plan.run_id}: {', '.join(map(str, tasks))}{strategy}")
     for note in plan.notes:
         console.say(f"note: {note}")
-    return Supervisor(plan, make_backend(console), directory, console, observed)
+    supervisor = Supervisor(plan, make_backend(console), directory, console, replan=replan)
+    return supervisor
 
 
 def _at_home(plan: Plan, task: TaskId, fields: Mapping[str, object]) -> Mapping[str, object]:

@@ -1,0 +1,128 @@
+"""What happens to a run, and what is then done: values that pass between supervisor and lifecycle.
+
+Every event carries the time at which it was seen, in seconds of one clock that only moves forward.
+"""
+
+from dataclasses import dataclass
+
+from launcher.run import Outcome
+from launcher.signs import Cause
+from launcher.task import TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An attempt runs now."""
+
+    at: float
+    task: TaskId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """An attempt could not be started."""
+
+    at: float
+    task: TaskId
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """An attempt ended; `code` is its exit code, -N for signal N.
+
+    reason: what ended it, where more is known than the code says.
+    cause: what that and its last lines mean.
+    ended_at: when it ended by its host's clock, as a time of this one; `at` where it is not known.
+    """
+
+    at: float
+    task: TaskId
+    attempt: int
+    code: int
+    reason: str = ""
+    cause: Cause = Cause.UNKNOWN
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Nobody can tell any more how an attempt does: its host cannot be reached."""
+
+    at: float
+    task: TaskId
+    attempt: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """An attempt is where its peers can find it: its port is open, or it says that it is ready."""
+
+    at: float
+    task: TaskId
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Training goes on: at `step`, or by a sign of life of what tells no steps (None).
+
+    total: the step at which training ends, where it is known.
+    """
+
+    at: float
+    step: int | None
+    total: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The user wants the run to end; asked twice, at once."""
+
+    at: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed."""
+
+    at: float
+
+
+Event = Started | StartFailed | Exited | Lost | Up | Progressed | StopAsked | Tick
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start an attempt.
+
+    anew: its place is to be found again first: its port was taken, or its host is lost.
+    """
+
+    task: TaskId
+    attempt: int
+    anew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask an attempt to end (SIGTERM), or end it with all that it started (`kill`, SIGKILL)."""
+
+    task: TaskId
+    attempt: int
+    kill: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DumpStacks:
+    """Have an attempt write where it is: it makes no progress."""
+
+    task: TaskId
+    attempt: int
+
+
+Command = Start | Stop | DumpStacks
