@@ -109,7 +109,9 @@ def _last_lines(result: Result, task: TaskId, count: int = _SHOWN_LINES) -> tupl
 
 
 def _remedy(result: Result, task: TaskId) -> str:
-    return diagnosis.remedy(_last_lines(result, task, _READ_LINES))
+    attempt = result.run.tasks[task]
+    lines = _last_lines(result, task, _READ_LINES)
+    return diagnosis.diagnose(attempt.code, attempt.reason, lines).remedy
 
 
 def _cut(line: str) -> str:
