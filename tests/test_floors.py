@@ -35,7 +35,9 @@ FLOORS: dict[str, int] = {
         1,
     ),
     **dict.fromkeys(["backends", "claims", "logs", "runs", "facts", "trainer"], 2),
-    **dict.fromkeys(["engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2),
+    **dict.fromkeys(
+        ["host_clock", "engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2
+    ),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
     "at_once": 2,
     "logins": 2,
@@ -175,7 +177,16 @@ def test_only_the_command_line_prints_and_exits(path: Path) -> None:
 
 
 ONCE_DECIDED = {"lifecycle", "backends", "claims", "logs", "runs", "supervisor", "report", "blame"}
-OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
+OF_CONTAINERS = {
+    "host_clock",
+    "engine",
+    "hosts",
+    "ssh",
+    "images",
+    "files",
+    "container_logs",
+    "preflight",
+}
 OF_CONTAINERS |= {
     "building",
     "creation",
