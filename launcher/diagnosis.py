@@ -8,18 +8,34 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from launcher.signs import OF_LOGS, OF_REASONS, REMEDIES, Cause, Sign
+from launcher.signs import LAST_ERROR, OF_LOGS, OF_REASONS, REMEDIES, Cause, Sign
 from launcher.task import TaskId
 
-__all__ = ["Cause", "Diagnosis", "Ended", "diagnose", "first_cause", "remedy"]
+__all__ = ["Cause", "Diagnosis", "Ended", "diagnose", "first_cause", "signal_of"]
 
 MOMENT_S = 1.0  # ends as close as this are in no certain order
 _READ_CHARACTERS = 2000  # of a line: an array in an error can fill pages
+_SHOWN_CHARACTERS = 160  # of what a line says of the cause
 _KILL = 9
-_BAD_INPUT = 2  # the exit code of argparse, shells and our own trainers
 _SIGNALS = {1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT"}
 _SIGNALS |= {7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM"}
 _LAST_SIGNAL = 64
+_TRACEBACK = "Traceback (most recent call last):"
+_CHAINED = ("During handling of", "The above exception was", "Exception ignored in")
+#: What a line means where the task ended with this exit code: 2 is that of argparse, shells and our
+#: own trainers, 127 that of a shell that does not find its program.
+_BY_CODE = {
+    2: Sign(
+        Cause.CONFIGURATION,
+        r"^(?:\S+: )?error: (.*)|^\S+: \d+: (Syntax error: .*)",
+        "what it was given is wrong",
+    ),
+    127: Sign(
+        Cause.NOT_FOUND,
+        r": (\S+): (?:command )?not found$|^\[FATAL tini \(\d+\)\] (exec .* failed)",
+        "what it should run is not there",
+    ),
+}
 
 
 class Diagnosis(NamedTuple):
@@ -50,25 +66,22 @@ def diagnose(code: int | None, reason: str, lines: Sequence[str]) -> Diagnosis:
 
     code: the exit code, -N for signal N; None for a task that did not start or was lost.
     reason: what the backend knows beyond the code, or what the launcher itself ended it for.
-    lines: the end of its log, as text.
+    lines: the end of its log, as text, without empty lines.
     """
-    told = _matched(OF_REASONS, (reason,)) if reason else None
+    told = next((sign for sign in OF_REASONS if re.search(sign.pattern, reason)), None)
     if told is not None:
         return _of(told.cause, reason.strip())
     if code is None:
         return _of(Cause.UNKNOWN, reason.strip() or "did not end")
     if code in (-_KILL, 128 + _KILL):
-        return _of(Cause.SIGNAL, _signal_words(code))
-    found = _matched(OF_LOGS, lines)
-    if found is None and code == _BAD_INPUT and any(_is_complaint(line) for line in lines):
-        return _of(Cause.CONFIGURATION, f"what it was given is wrong ({_exit_words(code)})")
-    if found is not None:
-        return _of(found.cause, f"{found.words} ({_exit_words(code)})")
+        return _of(Cause.SIGNAL, exit_words(code))
+    by_log = _by_log(code, [line[:_READ_CHARACTERS] for line in lines])
+    if by_log is not None:
+        return by_log
     if code == 0:
         return _of(Cause.ENDED_EARLY, "ended with exit code 0 before its time")
-    if signal_of(code):
-        return _of(Cause.SIGNAL, _signal_words(code))
-    return _of(Cause.UNKNOWN, f"{_exit_words(code)}{f': {reason.strip()}' if reason else ''}")
+    words = f"{exit_words(code)}: {reason.strip()}" if reason.strip() else exit_words(code)
+    return _of(Cause.SIGNAL if signal_of(code) else Cause.UNKNOWN, words)
 
 
 def first_cause(ended: Iterable[Ended]) -> TaskId | None:
@@ -82,15 +95,8 @@ def first_cause(ended: Iterable[Ended]) -> TaskId | None:
     own = [end for end in ends if not end.diagnosis.cause.is_consequence]
     if not own:
         return ends[0].task if ends else None
-    first = own[0]
-    together = (end for end in own if end.at <= first.at + MOMENT_S)
+    together = (end for end in own if end.at <= own[0].at + MOMENT_S)
     return min(together, key=lambda end: end.diagnosis.cause is Cause.TRANSPORT).task
-
-
-def remedy(lines: Iterable[str]) -> str:
-    """Return what to do about a failure that left these lines, or nothing where it is unknown."""
-    found = _matched(OF_LOGS, tuple(lines))
-    return REMEDIES.get(found.cause, "") if found else ""
 
 
 def signal_of(code: int) -> int:
@@ -99,30 +105,54 @@ def signal_of(code: int) -> int:
     return number if 0 < number <= _LAST_SIGNAL else 0
 
 
+def exit_words(code: int) -> str:
+    """Return an exit code in words: `exit code 1`, `killed by SIGKILL`."""
+    number = signal_of(code)
+    if not number:
+        return f"exit code {code}"
+    name = _SIGNALS.get(number, f"signal {number}")
+    return (
+        f"killed by {name}" if code < 0 else f"exit code {code}: what it ran was killed by {name}"
+    )
+
+
 def _of(cause: Cause, words: str) -> Diagnosis:
     return Diagnosis(cause, words, REMEDIES.get(cause, ""))
 
 
-def _exit_words(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else _signal_words(code)
+def _by_log(code: int, lines: Sequence[str]) -> Diagnosis | None:
+    """Return what the log tells, None where it tells nothing that is known."""
+    found = _best(OF_LOGS, lines)
+    if found is None and code in _BY_CODE:
+        found = _best((_BY_CODE[code],), lines)
+    if found is None:
+        return None
+    sign, match = found
+    more = next((group.strip() for group in match.groups() if group), "")[:_SHOWN_CHARACTERS]
+    words = f"{sign.words}{': ' if more else ''}{more} ({exit_words(code)})"
+    return _of(sign.cause, words)
 
 
-def _signal_words(code: int) -> str:
-    number = signal_of(code)
-    name = _SIGNALS.get(number, f"signal {number}")
-    return f"killed by {name}" if code < 0 else f"what it ran was killed by {name}"
-
-
-def _is_complaint(line: str) -> bool:
-    return line.startswith(("error: ", "usage: ")) or ": error: " in line
-
-
-def _matched(signs: Sequence[Sign], lines: Sequence[str]) -> Sign | None:
+def _best(signs: Sequence[Sign], lines: Sequence[str]) -> tuple[Sign, re.Match[str]] | None:
     """Return the sign that tells most: a cause before a consequence, then the later line."""
-    found: list[tuple[int, int, Sign]] = []
-    cut = [line[:_READ_CHARACTERS] for line in lines]
+    last_error = _last_error(lines)
+    best: tuple[tuple[int, int], Sign, re.Match[str]] | None = None
     for sign in signs:
-        at = [index for index, line in enumerate(cut) if re.search(sign.pattern, line)]
-        if at:
-            found.append((sign.weight, at[-1], sign))
-    return max(found, key=lambda each: each[:2])[2] if found else None
+        first = last_error if sign.weight == LAST_ERROR else 0
+        for at in range(len(lines) - 1, first - 1, -1):
+            match = re.search(sign.pattern, lines[at])
+            if match:
+                if best is None or (sign.weight, at) > best[0]:
+                    best = (sign.weight, at), sign, match
+                break
+    return best[1:] if best else None
+
+
+def _last_error(lines: Sequence[str]) -> int:
+    """Return where the last traceback begins, with those it was raised in; 0 without any."""
+    begin = 0
+    for at, line in enumerate(lines):
+        is_chained = at > 0 and lines[at - 1].startswith(_CHAINED)
+        if line.startswith(_TRACEBACK) and not is_chained:
+            begin = at
+    return begin

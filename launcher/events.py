@@ -34,7 +34,7 @@ class Exited:
     """An attempt ended; `code` is its exit code, -N for signal N.
 
     reason: what ended it, where more is known than the code says.
-    cause: what that and its last lines mean.
+    cause, words: what that and its last lines mean.
     ended_at: when it ended by its host's clock, as a time of this one; `at` where it is not known.
     """
 
@@ -44,6 +44,7 @@ class Exited:
     code: int
     reason: str = ""
     cause: Cause = Cause.UNKNOWN
+    words: str = ""
     ended_at: float | None = None
 
 

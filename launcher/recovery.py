@@ -43,7 +43,7 @@ def failed_too(run: Run, event: Exited) -> Run:
 
 
 def _failure(run: Run, event: Exited) -> Failure:
-    how = event.reason
+    how = event.words or event.reason
     if event.cause is Cause.ENDED_EARLY:
         how = "ended with 0 while its chief still needed it"
     kind = FailureKind.SIGNAL if event.code < 0 else FailureKind.EXIT

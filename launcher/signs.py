@@ -1,7 +1,8 @@
 """The texts by which a task's log, or its backend, tells what went wrong.
 
 They are those of TensorFlow 2.21, Keras 3, NCCL, Python 3.11 to 3.13, Docker and this project's
-own training loop; tests hold real samples of them.
+own training loop; `tests/test_diagnosis.py` holds real samples of them. A text whose cause depends
+on the exit code is not here but in `launcher.diagnosis`.
 """
 
 from enum import StrEnum
@@ -51,103 +52,127 @@ _INCURABLE = frozenset(
     }
 )
 
+ANYWHERE = 3  # counts wherever in the log it stands
+LAST_ERROR = 2  # counts from the last traceback on: what an earlier one told was survived
+BETWEEN_TASKS = 1
+FROM_A_PEER = 0
+
 
 class Sign(NamedTuple):
     """A text that tells a cause.
 
-    pattern: a regular expression, looked for in each line.
+    pattern: a regular expression, looked for in each line; its group, where there is one, holds
+        what people should be told beside the words.
     words: the cause for people.
     weight: of signs that are found together, those of the greatest weight count; among them the
-        one that stands last.
+        one that stands last, then the one that is listed first.
     """
 
     cause: Cause
     pattern: str
     words: str = ""
-    weight: int = 2
+    weight: int = LAST_ERROR
 
-
-_ERRNO = r"\[Errno {}\]"
 
 OF_REASONS = (
     Sign(Cause.OUT_OF_MEMORY, r"lack of memory"),
-    Sign(Cause.STALLED, r"\b(stalled|no progress|no step)\b"),
-    Sign(Cause.DISK_FULL, r"(?i)no space left on device"),
-    Sign(Cause.IMAGE_MISSING, r"(?i)no such image|manifest unknown|cannot be pulled"),
+    Sign(Cause.STALLED, r"(?i)\b(?:stalled|no progress|no step)\b"),
+    Sign(Cause.DISK_FULL, r"(?i)no space left on device|disk quota exceeded"),
+    Sign(Cause.IMAGE_MISSING, r"(?i)no such image|could not be pulled|cannot be pulled"),
     Sign(Cause.NOT_FOUND, r"executable file not found|exec format error|no such program"),
-    Sign(Cause.NOT_FOUND, r"could not be started: \[Errno (2|8|13)\]"),
+    Sign(Cause.NOT_FOUND, r"could not be started: \[Errno (?:2|8|13)\]"),
     Sign(Cause.PORT_TAKEN, r"(?i)address already in use|port is already allocated"),
     Sign(
         Cause.HOST_UNREACHABLE,
         r"(?i)unreachable|cannot be reached|did(?: not|n't) answer|does not answer"
-        r"|connection (?:was |is )?(?:lost|cut)|Docker was stopped|no route to host",
+        r"|connection (?:to \S+ )?(?:was |is )?(?:lost|cut)|Docker was stopped|no route to host"
+        r"|logs are not followed any more|there is no /\S*docker\.sock",
     ),
 )
 
 OF_LOGS = (
     Sign(
         Cause.PER_REPLICA,
-        r"PerReplica",
-        "Keras 3's fit or metrics under a tf.distribute strategy (keras#20585)",
-        3,
+        r"unsupported type \(<class '[\w.]*PerReplica'>|^\w*Error: .*\bPerReplica\b",
+        "Keras 3's fit, optimizers or metrics under a tf.distribute strategy",
+        ANYWHERE,
     ),
     Sign(
         Cause.CUDA_OUT_OF_MEMORY,
-        r"CUDA_ERROR_OUT_OF_MEMORY|OOM when allocating .*\bGPU:\d|allocator GPU_\d+_bfc ran out"
-        r"|CUDNN_STATUS_ALLOC_FAILED|CUBLAS_STATUS_ALLOC_FAILED|CUDA out of memory",
+        r"CUDA_ERROR_OUT_OF_MEMORY|OOM when allocating .*\bdevice:GPU:\d"
+        r"|Allocator \(GPU_\d+_bfc\) ran out of memory|CU\w+_STATUS_ALLOC_FAILED",
         "out of memory on the GPU",
-        3,
-    ),
-    Sign(
-        Cause.OUT_OF_MEMORY,
-        r"OOM when allocating|^MemoryError\b|\bstd::bad_alloc\b|_ArrayMemoryError"
-        r"|\[Errno 12\]|Cannot allocate memory",
-        "out of memory",
+        ANYWHERE,
     ),
     Sign(
         Cause.DISK_FULL,
-        r"No space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]",
-        "no space left on a disk",
-        3,
+        r"No space left on device|Disk quota exceeded|\berrno = (?:28|122)\b"
+        r"|^OSError: Not enough free space",
+        "no space left on the disk",
+        ANYWHERE,
+    ),
+    Sign(
+        Cause.OUT_OF_MEMORY,
+        r"OOM when allocating|^MemoryError\b|\bstd::bad_alloc\b|\b_ArrayMemoryError\b"
+        r"|Cannot allocate memory",
+        "out of memory",
     ),
     Sign(
         Cause.PORT_TAKEN,
-        r"Could not start gRPC server|[Aa]ddress already in use|\[Errno 98\]",
+        r"Could not start gRPC server|Address already in use",
         "its port is taken",
     ),
     Sign(
         Cause.IMPORT_ERROR,
-        r"^(?:ModuleNotFoundError|ImportError): ",
+        r"^(?:ModuleNotFoundError|ImportError): (.*)",
         "a Python module cannot be imported",
     ),
     Sign(
         Cause.NOT_FOUND,
-        r"can't open file '.*': \[Errno 2\]|: (?:command )?not found$|executable file not found",
+        r"(can't open file '.*'): \[Errno 2\]",
         "what it should run is not there",
     ),
     Sign(
         Cause.MISSING_DATA,
-        r"^FileNotFoundError: |NotFoundError.*No such file or directory",
+        r"^FileNotFoundError: .*directory: (.*)|NotFoundError: (?:\{\{.*\}\} )?(.*); No such file"
+        r"|^error: (.*: no MNIST data)",
         "a file is missing",
     ),
     Sign(
         Cause.CONFIGURATION,
-        r"^\S+: error: |^FATAL Flags parsing error|UnrecognizedFlagError|IllegalFlagValueError",
-        "its arguments are wrong",
+        r"^FATAL Flags parsing error: (.*)|^ValueError: (There must be .* (?:job|ps|worker)\.)"
+        r"|^ValueError: (The `task_id` \d+ exceeds .*)|^ValueError: (Disallowed task type .*)"
+        r"|^ValueError: (`task_type` .* not found in cluster_spec\.)"
+        r"|^KeyError: .*(\bTF_CONFIG\b.*)",
+        "what it was given is wrong",
+    ),
+    Sign(
+        Cause.PEER_LOST,
+        r"remote process exited or there was a network error|ncclRemoteError",
+        "lost its peer",
+        BETWEEN_TASKS,
     ),
     Sign(
         Cause.TRANSPORT,
         r"\bnccl(?:System|UnhandledCuda|Internal|InvalidUsage)Error\b"
-        r"|unhandled (?:system|cuda) error|NCCL operation .* failed|\bNCCL WARN\b",
-        "the transport between tasks failed (NCCL)",
-        1,
+        r"|\bNCCL: (.*)\. Set NCCL_DEBUG=WARN|\bNCCL operation (.* failed: .*)"
+        r"|unhandled (?:system|cuda) error",
+        "the transport between the tasks failed (NCCL)",
+        BETWEEN_TASKS,
     ),
     Sign(
         Cause.PEER_LOST,
-        r"another task of the cluster was lost|Collective ops is aborted|ncclRemoteError"
-        r"|UnavailableError|Connection reset by peer|heartbeat timeout",
+        r"another task of the cluster was lost|Collective ops is aborted by|\bUnavailableError:"
+        r"|\bAbortedError:|stopped sending heartbeats|Connection reset by peer"
+        r"|^error: the chief at \S+ has been unreachable",
         "lost its peer",
-        0,
+        FROM_A_PEER,
+    ),
+    Sign(
+        Cause.PEER_LOST,
+        r"^error: (the cluster did not form in .*|no chief came .*)",
+        "its peers did not come",
+        FROM_A_PEER,
     ),
 )
 
@@ -156,5 +181,18 @@ REMEDIES = {
         "Keras 3's own fit, optimizers and metrics do not work under tf.distribute strategies "
         "(keras#20585). Train with launcher.training (docs/training.md), or with Keras 2: "
         "pip install tf-keras, and `env: {TF_USE_LEGACY_KERAS: 1}` in cluster.yaml"
+    ),
+    Cause.OUT_OF_MEMORY: (
+        "put fewer tasks on that host, raise `memory:` where it is set, or take a smaller batch"
+    ),
+    Cause.CUDA_OUT_OF_MEMORY: (
+        "take a smaller batch; `nvidia-smi` on that host shows what else uses the GPU"
+    ),
+    Cause.DISK_FULL: "make space on that host (`docker system df`, `df -h`), then start again",
+    Cause.PORT_TAKEN: "leave ports out of cluster.yaml, then free ones are found on every host",
+    Cause.IMPORT_ERROR: "install it where the task runs: in its image, or beside `python:`",
+    Cause.TRANSPORT: (
+        "set `env: {NCCL_DEBUG: WARN}` to have NCCL say more, and `nccl_interface` where hosts "
+        "have several networks"
     ),
 }

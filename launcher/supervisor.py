@@ -63,6 +63,7 @@ class Result:
     began_at: float
     ended_at: float
     home: Homecoming
+    why: str = ""  #: what ended the run, where no task did
 
 
 Replan = Callable[[frozenset[str]], Plan]  #: hosts that are lost → a plan of the same run
@@ -97,6 +98,7 @@ class Supervisor:
         self._run: Run | None = None
         self._signed_at = 0.0
         self._worded_at: float | None = None
+        self._why = ""
         self._lookout = _Lookout(backend, self._events.put)
 
     def note(self, task: TaskId, fields: Mapping[str, object]) -> None:
@@ -140,7 +142,7 @@ class Supervisor:
         ended_at = time.monotonic()
         home = self._finish()
         self._show_rest()
-        return Result(self._plan, run, self._observed, began_at, ended_at, home)
+        return Result(self._plan, run, self._observed, began_at, ended_at, home, self._why)
 
     def _run_to_end(self, began_at: float) -> Run:
         plan = self._plan
@@ -168,7 +170,7 @@ class Supervisor:
             return event
         lines = last_lines(self._plan.log_path(event.task, event.attempt), _READ_LINES)
         found = diagnosis.diagnose(event.code, event.reason, lines)
-        return replace(event, cause=found.cause, reason=event.reason or found.words)
+        return replace(event, cause=found.cause, words=found.words)
 
     def _absent(self, run: Run) -> tuple[tuple[Container, int], ...]:
         """Return whom to look for, with their attempts; say now and then who is missing."""
@@ -280,8 +282,10 @@ class Supervisor:
             self._console.say(line)
         if after.outcome is Outcome.NOT_FORMED and before.outcome is None:
             who = telling.waiting(before, self._containers, event.at)
-            limit_s = after.timeouts.start_s
-            self._console.say(f"launch: the cluster did not form in {limit_s:g} s: {who}")
+            self._why = f"the cluster did not form in {after.timeouts.start_s:g} s: {who}"
+            self._console.say(f"launch: {self._why}")
+        if after.outcome is Outcome.STALLED and before.outcome is None:
+            self._why = after.failures[-1].how
 
 
 class _Lookout:

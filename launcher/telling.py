@@ -28,7 +28,7 @@ def changes(before: Run, after: Run, at: float, is_asked: bool) -> Iterator[str]
     if is_asked:
         yield _asked(before, after)
     for failure in after.failures[len(before.failures) :]:
-        yield f"launch: {_failed(failure)}.{_follows(after, failure)}"
+        yield f"launch: {failed(failure)}.{_follows(after, failure)}"
     if after.first_failure is not None and before.first_failure is None and not after.failures:
         attempt = after.tasks[after.first_failure]
         how = attempt.reason or exit_words(attempt.code)
@@ -42,9 +42,15 @@ def changes(before: Run, after: Run, at: float, is_asked: bool) -> Iterator[str]
             yield f"launch: all tasks are up again after {at - since:.1f} s"
 
 
-def _failed(failure: Failure) -> str:
+def failed(failure: Failure) -> str:
+    """Return who failed, when and how: `worker:0 failed at step 94: killed by SIGKILL`."""
     step = f" at step {failure.step}" if failure.step is not None else ""
-    return f"{failure.task} failed{step}: {failure.how or exit_words(failure.code)}"
+    return f"{failure.task} failed{step}: {how(failure)}"
+
+
+def how(failure: Failure) -> str:
+    """Return how a task failed, in words."""
+    return failure.how or exit_words(failure.code)
 
 
 def _follows(run: Run, failure: Failure) -> str:

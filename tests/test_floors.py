@@ -42,11 +42,13 @@ FLOORS: dict[str, int] = {
         1,
     ),
     **dict.fromkeys(["backends", "claims", "logs", "runs", "facts", "trainer"], 2),
-    **dict.fromkeys(["engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2),
+    **dict.fromkeys(
+        ["host_clock", "engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2
+    ),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
     "at_once": 2,
     "logins": 2,
-    **dict.fromkeys(["supervisor", "report"], 3),
+    **dict.fromkeys(["supervisor", "report", "blame"], 3),
     "cli": 4,
     "__main__": 4,
 }
@@ -195,8 +197,10 @@ ONCE_DECIDED = {
     "runs",
     "supervisor",
     "report",
+    "blame",
 }
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
+OF_CONTAINERS |= {"host_clock"}
 OF_CONTAINERS |= {
     "building",
     "creation",

@@ -283,3 +283,51 @@ def test_exit_is_told_quickly(attempts: Attempts) -> None:
     attempts.sh("exit 0")
     exited = attempts.exits.get(timeout=DEADLINE_S)
     assert exited.at - began < 2
+
+
+@pytest.fixture
+def small_memory() -> Iterator[Path]:
+    """A control group that allows its processes 300 MB, made where this user may make one."""
+    for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        group = Path("/sys/fs/cgroup", root, f"launch-test-{os.getpid()}")
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / limit).exists():
+                (group / limit).write_text("300000000")
+                yield group
+                return
+        finally:
+            until(lambda g=group: is_removed(g), "the end of the group")  # type: ignore[misc]
+    pytest.skip("needs a user who may make control groups with a memory limit")
+
+
+def is_removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def test_killed_for_lack_of_memory(launching: Launching, small_memory: Path) -> None:
+    """What the kernel killed for lack of memory is told from what was merely killed."""
+
+    def enter() -> None:
+        (small_memory / "cgroup.procs").write_text(str(os.getpid()))
+
+    hungry = "python3", "-c", "x = b'x' * 10**9; print('never')"
+    done = launching.run("--single", "--", *hungry, preexec_fn=enter)
+    assert done.code == 1
+    (task,) = launching.report()["tasks"]
+    assert task["exit_code"] == -9
+    assert task["reason"] == "killed by the kernel for lack of memory"
+
+
+def test_killed_for_no_lack_of_memory(attempts: Attempts) -> None:
+    """SIGKILL alone is not taken for lack of memory."""
+    attempts.sh("kill -9 $$")
+    exited = attempts.exits.get(timeout=DEADLINE_S)
+    assert (exited.code, exited.reason) == (-9, "")

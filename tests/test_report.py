@@ -1,6 +1,7 @@
 """How a run's end is told, to people and to programs."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from launcher import config, lifecycle, report
@@ -20,16 +21,21 @@ TEXT = "tasks: {chief: {}, worker: {}, evaluator: {}}"
 STARTED = (Started(0.0, CHIEF, 1), Started(0.0, WORKER, 1), Started(0.0, EVALUATOR, 1))
 
 NO_RESULTS = Homecoming()
+FACTS = {"localhost": HostFacts((21000, 21001, 21002))}
 
 
 def result(
-    folder: Path, *events: Event, observed: Observed | None = None, home: Homecoming = NO_RESULTS
+    folder: Path,
+    *events: Event,
+    observed: Observed | None = None,
+    home: Homecoming = NO_RESULTS,
+    text: str = TEXT,
+    facts: Mapping[str, HostFacts] = FACTS,
 ) -> Result:
     """Return the result of a run in which `events` happened."""
     (folder / "logs").mkdir(exist_ok=True)
-    facts = {"localhost": HostFacts((21000, 21001, 21002))}
     job = Job("job", None, ("true",), str(folder))
-    made: Plan = plan(config.parse(TEXT), job, "run-1", facts, run_dir=str(folder), python="python")
+    made: Plan = plan(config.parse(text), job, "run-1", facts, run_dir=str(folder), python="python")
     run: Run
     run, _ = lifecycle.begin(tuple(c.task for c in made.tasks), made.strategy, made.timeouts, 0.0)
     for event in events:
@@ -84,9 +90,68 @@ def test_failure(tmp_path: Path) -> None:
     assert text.count("  line of worker:0") == 20
     assert "line of chief:0" not in text
     assert "chief:0      consequence  3.5 s     1" in text
+    assert "\nwhen: 3.0 s after the run began\nchief:0: exit code 1, 0.5 s later\n" in text
     value = report.to_dict(ended)
     assert value["first_failure"] == "worker:0"
+    assert (value["cause"], value["words"]) == ("signal", "killed by SIGSEGV")
     assert value["last_lines"] == 20 * ["line of worker:0"]
+
+
+def test_the_first_cause_may_end_last(tmp_path: Path) -> None:
+    """Who only lost its peer is not blamed, though it ended first; each failure has its cause."""
+    (tmp_path / "logs").mkdir()
+    lost = "error: another task of the cluster was lost: Socket closed\n"
+    (tmp_path / "logs/chief-0.1.log").write_text(lost)
+    missing = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'x'\n"
+    (tmp_path / "logs/worker-0.1.log").write_text(missing)
+    ended = result(
+        tmp_path, *STARTED, Exited(3.0, CHIEF, 1, 1), Exited(3.4, WORKER, 1, 1),
+        Exited(3.5, EVALUATOR, 1, -15),
+    )  # fmt: skip
+    text = report.to_text(ended)
+    words = "a Python module cannot be imported: No module named 'x' (exit code 1)"
+    assert f"worker:0 failed first: {words}\nits last lines:\n" in text
+    assert "when: 3.4 s after the run began\nremedy: install it" in text
+    assert "\nchief:0: lost its peer (exit code 1), 0.4 s earlier\n" in text
+    assert "worker:0     failed " in text and "chief:0      consequence" in text
+    assert "evaluator:0 failed" not in text
+    value = report.to_dict(ended)
+    assert (value["first_failure"], value["cause"]) == ("worker:0", "import error")
+    tasks = value["tasks"]
+    assert isinstance(tasks, list)
+    assert [(task["state"], task["cause"]) for task in tasks] == [
+        ("consequence", "peer lost"),
+        ("failed", "import error"),
+        ("consequence", None),
+    ]
+
+
+def test_what_we_ended_is_not_blamed(tmp_path: Path) -> None:
+    """A peer that was killed because another had failed is no failure of its own."""
+    ended = result(
+        tmp_path, *STARTED, Exited(3.0, WORKER, 1, -9), Tick(4.5),
+        Exited(4.6, CHIEF, 1, -9), Exited(4.6, EVALUATOR, 1, 0),
+    )  # fmt: skip
+    text = report.to_text(ended)
+    assert "worker:0 failed first: killed by SIGKILL" in text
+    assert "\nchief:0: " not in text
+
+
+def test_hosts_are_named_where_there_are_several(tmp_path: Path) -> None:
+    """On several hosts the blamed task is named with its own; many followers are cut short."""
+    hosts = "{h1: {address: 10.0.0.1, ssh: {}}, h2: {address: 10.0.0.2, ssh: {}}}"
+    text = f"image: x\nhosts: {hosts}\n"
+    text += "tasks: {chief: {host: h1}, worker: {count: 12, host: h2}, evaluator: {host: h1}}"
+    facts = {name: HostFacts(tuple(range(21000, 21020))) for name in ("h1", "h2")}
+    workers = [TaskId.parse(f"worker:{n}") for n in range(12)]
+    ended = result(
+        tmp_path, *(Started(0.0, task, 1) for task in (CHIEF, *workers, EVALUATOR)),
+        *(Exited(3.0 + n, worker, 1, 7) for n, worker in enumerate(workers)),
+        Exited(20.0, CHIEF, 1, 0), Exited(20.0, EVALUATOR, 1, 0), text=text, facts=facts,
+    )  # fmt: skip
+    told = report.to_text(ended)
+    assert "worker:0 on h2 failed first: exit code 7\n" in told
+    assert "worker:10 on h2: exit code 7, 10.0 s later\nand 1 more\n" in told
 
 
 def test_json_says_the_same(tmp_path: Path) -> None:
@@ -106,6 +171,8 @@ def test_json_says_the_same(tmp_path: Path) -> None:
         "attempt": 1,
         "exit_code": -9,
         "reason": None,
+        "cause": None,
+        "words": None,
         "duration_s": 2.0,
         "log": f"{tmp_path}/logs/worker-0.1.log",
     }

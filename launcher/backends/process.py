@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from launcher import ports
-from launcher.backends import Homecoming, Report, session
+from launcher.backends import Homecoming, Report, oom, session
 from launcher.container import Container
 from launcher.errors import HostError, InputError, Problem
 from launcher.events import Exited, Started, StartFailed
@@ -25,6 +25,7 @@ from launcher.plan import Plan
 from launcher.task import TaskId
 
 _POLL_S = 0.02
+_KILLED = (-9, 137)  # by SIGKILL, itself or what its shell ran
 _KILLED_S = 1.0  # how long the killed may take to be gone; one stuck in the kernel may stay
 
 
@@ -70,6 +71,7 @@ class ProcessBackend:
     def start(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
         """Start an attempt as a process, and wait for its end in a thread of its own."""
         task = container.task
+        oom_kills = oom.kills()
         try:
             self._start(container, log_path)
         except HostError as error:
@@ -77,8 +79,9 @@ class ProcessBackend:
             return
         report(Started(time.monotonic(), task, attempt))
         wait = threading.Thread(
-            target=self._wait, args=(task, attempt, report), name=f"wait {task}", daemon=True
-        )
+            target=self._wait, args=(task, attempt, oom_kills, report), name=f"wait {task}",
+            daemon=True,
+        )  # fmt: skip
         wait.start()
 
     def listening(self, containers: Sequence[Container]) -> Collection[TaskId]:
@@ -133,7 +136,7 @@ class ProcessBackend:
                 self._asked.add(task)
                 session.send(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
 
-    def _wait(self, task: TaskId, attempt: int, report: Report) -> None:
+    def _wait(self, task: TaskId, attempt: int, oom_kills: int, report: Report) -> None:
         process = self._processes[task]
         # The leader is left unreaped until its session is empty: its pid, the session's id,
         # cannot be given to another process before.
@@ -142,9 +145,11 @@ class ProcessBackend:
         at = time.monotonic()
         with self._lock:
             del self._processes[task]
+            was_asked = task in self._asked
             self._asked.discard(task)
             code = process.wait()
-        report(Exited(at, task, attempt, code))
+        is_oom = code in _KILLED and not was_asked and oom.kills() > oom_kills
+        report(Exited(at, task, attempt, code, oom.REASON if is_oom else ""))
 
     def _end_rest(self, task: TaskId, pid: int) -> None:
         """Return when nothing is left of an attempt whose leader has ended.
