@@ -37,6 +37,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
     "at_once": 2,
+    "supervision": 2,
     "logins": 2,
     **dict.fromkeys(["supervisor", "report"], 3),
     "cli": 4,
@@ -173,7 +174,16 @@ def test_only_the_command_line_prints_and_exits(path: Path) -> None:
     assert list(ends_or_prints(path)) == []
 
 
-ONCE_DECIDED = {"lifecycle", "backends", "claims", "logs", "runs", "supervisor", "report"}
+ONCE_DECIDED = {
+    "lifecycle",
+    "supervision",
+    "backends",
+    "claims",
+    "logs",
+    "runs",
+    "supervisor",
+    "report",
+}
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
 OF_CONTAINERS |= {
     "building",
