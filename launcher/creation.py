@@ -1,14 +1,16 @@
 """A planned task as the Docker Engine is asked to create it: the request, and its labels.
 
-Labels are what any machine finds a run by; they hold no env values, secrets or local paths.
+Labels are what any machine finds a run by; they hold no env values, secrets or local paths. Their
+schema stays the same as long as labels are only added.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from launcher.container import Container, Mount
 from launcher.layout import CONTAINER_OUTPUT_DIR
 from launcher.plan import HOST_NETWORK, Plan
-from launcher.task import TaskId
+from launcher.task import TaskId, TaskType
 
 SCHEMA = "1"
 RUN_LABEL = "launch.run"
@@ -17,7 +19,13 @@ ATTEMPT_LABEL = "launch.attempt"
 PORT_LABEL = "launch.port"
 GPUS_LABEL = "launch.gpus"
 OUTPUT_LABEL = "launch.output"
+JOB_LABEL = "launch.job"
+ROLE_LABEL = "launch.role"
+STRATEGY_LABEL = "launch.strategy"  #: of a run with a cluster
+TASKS_LABEL = "launch.tasks"  #: how many of each type the run has: `chief=1,worker=3`
 
+_TYPES = frozenset(task_type.value for task_type in TaskType)
+_MOST_DIGITS = 7  # of a count; a label may hold anything
 # A daemon may rotate logs by default, and what it rotated away could not be brought home.
 _UNROTATED = {"max-size": "1000000g", "max-file": "1", "compress": "false"}
 
@@ -68,12 +76,32 @@ def _labels(plan: Plan, container: Container, attempt: int) -> dict[str, str]:
         TASK_LABEL: str(container.task),
         ATTEMPT_LABEL: str(attempt),
         OUTPUT_LABEL: CONTAINER_OUTPUT_DIR,
+        JOB_LABEL: plan.job.name,
+        ROLE_LABEL: plan.role(container.task).value,
+        TASKS_LABEL: _counts(plan),
     }
+    if plan.cluster:
+        labels[STRATEGY_LABEL] = plan.strategy.value
     if plan.network == HOST_NETWORK:
         labels[PORT_LABEL] = str(container.address.port)
     if container.gpus:
         labels[GPUS_LABEL] = ",".join(container.gpus)
     return labels
+
+
+def _counts(plan: Plan) -> str:
+    counts = Counter(container.task.type for container in plan.tasks)
+    return ",".join(f"{task_type}={count}" for task_type, count in counts.items())
+
+
+def counted(text: str) -> tuple[TaskId, ...]:
+    """Return the tasks that a TASKS_LABEL speaks of; none for what is none."""
+    tasks: list[TaskId] = []
+    for part in text.split(","):
+        name, _, count = part.partition("=")
+        if name in _TYPES and count.isdecimal() and len(count) < _MOST_DIGITS:
+            tasks += (TaskId(TaskType(name), index) for index in range(int(count)))
+    return tuple(tasks)
 
 
 def _host_config(plan: Plan, container: Container, volumes: Mapping[str, str]) -> dict[str, object]:

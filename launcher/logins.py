@@ -22,6 +22,7 @@ class Logins:
 
     ask: returns what a person types behind a prompt, unseen; None where nobody can.
     scripts: by name, what a host is asked as soon as it is there.
+    connect_s: how long to try a host for which the user's files set no ConnectTimeout.
     """
 
     def __init__(
@@ -29,7 +30,9 @@ class Logins:
         hosts: Mapping[str, Host],
         ask: Callable[[str], str] | None,
         scripts: Mapping[str, str] | None = None,
+        connect_s: float | None = None,
     ) -> None:
+        self._connect_s = connect_s
         self._connections: Connections | None = None
         self._logins: dict[str, Future[Connection]] = {}
         self._scripts = scripts or {}
@@ -69,7 +72,7 @@ class Logins:
     def _begin(self, hosts: Mapping[str, Host], ask: Callable[[str], str] | None) -> None:
         from launcher.ssh import Connections
 
-        connections = self._connections = Connections(ask=ask)
+        connections = self._connections = Connections(ask=ask, connect_s=self._connect_s)
 
         def log_in(target: "Target") -> "Connection":
             connection = connections.of(target)

@@ -11,11 +11,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from launcher import markers
 from launcher.task import TaskId
 
 OnMarker = Callable[[TaskId, dict[str, object]], None]
+Show = Callable[[bytes], bytes]  #: whole lines, as text for a terminal → what is written
 
 _CHUNK_BYTES = 1 << 18
 _LONGEST_LINE_BYTES = 1 << 20
@@ -46,7 +48,7 @@ class _Tail:
 
     task: TaskId
     fd: int
-    prefix: bytes
+    show: Show
     partial: bytes = b""
     shown_at: float = field(default_factory=time.monotonic)
     shown: bytes = b""
@@ -104,7 +106,7 @@ class Console:
         self._on_marker = on_marker
         self._on_output = on_output
         self._on_closed = on_closed
-        self._prefixes = _prefixes(tasks, colour=colour)
+        self._prefixes = prefixes(tasks, colour=colour)
         self._messages: deque[str] = deque()
         self._arriving: deque[_Tail] = deque()
         self._tails: dict[TaskId, _Tail] = {}
@@ -126,13 +128,16 @@ class Console:
         self._status.lines = tuple(lines)
         self._wake.set()
 
-    def follow(self, task: TaskId, path: str) -> None:
+    def follow(self, task: TaskId, path: str, show: Show | None = None) -> None:
         """Show a task's log file from its beginning and as it grows.
 
         What the task was followed by before is complete then, and is shown to its end first.
+
+        show: how its lines look; each under the task's name where it is not given.
         """
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._arriving.append(_Tail(task, fd, self._prefixes[task]))
+        show = show or partial(prefixed, self._prefixes[task])
+        self._arriving.append(_Tail(task, fd, show))
         self._wake.set()
 
     def close(self, timeout_s: float | None = None) -> bool:
@@ -198,7 +203,7 @@ class Console:
             return
         state = printable(tail.partial)
         if state and state != tail.shown:
-            self._write(tail.prefix + state + b"\n")
+            self._write(tail.show(state + b"\n"))
             tail.shown = state
         tail.shown_at = time.monotonic()
 
@@ -210,8 +215,7 @@ class Console:
         if not plain or _MARKER in text:
             text = b"".join(self._clean(tail.task, line) for line in _lines(text))
         if text:
-            body = text.removesuffix(b"\n")
-            self._write(tail.prefix + body.replace(b"\n", b"\n" + tail.prefix) + b"\n")
+            self._write(tail.show(text if text.endswith(b"\n") else text + b"\n"))
 
     def _clean(self, task: TaskId, line: bytes) -> bytes:
         marker = markers.parse(line) if line.startswith(_MARKER) else None
@@ -235,6 +239,11 @@ class Console:
                 self._on_closed()
 
 
+def prefixed(prefix: bytes, lines: bytes) -> bytes:
+    """Return whole lines, each behind a prefix."""
+    return prefix + lines[:-1].replace(b"\n", b"\n" + prefix) + b"\n"
+
+
 def _lines(text: bytes) -> list[bytes]:
     return text.removesuffix(b"\n").split(b"\n")
 
@@ -247,15 +256,16 @@ def _last_states(partial: bytes) -> bytes:
     return partial[max(partial.rstrip(b"\r").rfind(b"\r"), 0) :]
 
 
-def _prefixes(tasks: Sequence[TaskId], *, colour: bool) -> dict[TaskId, bytes]:
+def prefixes(tasks: Sequence[TaskId], *, colour: bool) -> dict[TaskId, bytes]:
+    """Return what stands before each line of a task, as wide for one as for another."""
     width = max((len(str(task)) for task in tasks), default=0)
-    prefixes = {}
+    found = {}
     for position, task in enumerate(tasks):
         text = f"{task!s:<{width}} |"
         if colour:
             text = f"\x1b[{_COLOURS[position % len(_COLOURS)]}m{text}\x1b[0m"
-        prefixes[task] = f"{text} ".encode()
-    return prefixes
+        found[task] = f"{text} ".encode()
+    return found
 
 
 def last_lines(path: str, count: int) -> tuple[str, ...]:

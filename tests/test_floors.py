@@ -47,6 +47,10 @@ FLOORS: dict[str, int] = {
     ),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
     "at_once": 2,
+    "supervision": 2,
+    **dict.fromkeys(
+        ["found", "overview", "runs_here", "log_sources", "logs_on_hosts", "planned"], 2
+    ),
     "logins": 2,
     **dict.fromkeys(["supervisor", "report", "blame"], 3),
     "cli": 4,
@@ -191,6 +195,7 @@ ONCE_DECIDED = {
     "run",
     "observed",
     "telling",
+    "supervision",
     "backends",
     "claims",
     "logs",
@@ -210,6 +215,7 @@ OF_CONTAINERS |= {
     "provision",
     "results",
     "transfers",
+    *("found", "overview", "runs_here", "planned", "log_sources", "logs_on_hosts"),
 }
 LAZY = {"facts"}  # imports subprocess where some plans need it
 START_UP = sorted(set(FLOORS) - ONCE_DECIDED - OF_CONTAINERS - LAZY - {"schema", "cli", "__main__"})

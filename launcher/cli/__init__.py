@@ -5,15 +5,18 @@ This module finds out which command is meant, and imports no more than that comm
 """
 
 import _signal  # type: ignore[import-not-found]  # the C layer suffices, `signal` costs more
-import gc
 import io
 import os
 import sys
 from collections.abc import Sequence
+from gc import disable as disable_gc  # `launcher.cli.gc` is a command
 
-COMMANDS = ("build", "check", "collect", "completion", "exec", "hosts", "push", "tf-config")
-# Commands to come: a trainer of such a name is written ./ps.py.
-RESERVED = frozenset({"ps", "logs", "attach", "stop", "resume", "gc"} | {"submit", "pack", "run"})
+COMMANDS = (
+    *("build", "check", "collect", "completion", "exec", "hosts", "logs", "ps", "push"),
+    "tf-config",
+)
+# Commands to come: a trainer of such a name is written ./stop.py.
+RESERVED = frozenset({"gc", "attach", "stop", "resume", "submit", "pack", "run"})
 
 _DOCKER_EXTRA = ("docker", "paramiko", "requests", "rich", "urllib3")
 
@@ -24,7 +27,7 @@ def entry() -> None:
     The process ends without tearing the interpreter down, which would take a third of the time
     of a short command; nothing here relies on it.
     """
-    gc.disable()  # a command's few objects are gone with it; a run turns it on again
+    disable_gc()  # a command's few objects are gone with it; a run turns it on again
     # Until a run listens for it, ^C ends us as it ends any program. As an exception it would show
     # a traceback, and is lost where it meets a callback of the interpreter's own.
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:

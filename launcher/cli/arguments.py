@@ -13,6 +13,7 @@ with without("gettext"):  # its translations of two messages cost more than the 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
+_CLUSTER = "whose hosts are asked; default: ./cluster.yaml"
 STRATEGIES = ("auto", "multi_worker_mirrored", "parameter_server")
 
 
@@ -147,6 +148,24 @@ def _collect(to: "ArgumentParser") -> None:
     to.add_argument("--json", action="store_true", help="print what came home as JSON")
 
 
+def _ps(to: "ArgumentParser") -> None:
+    to.add_argument("--cluster", metavar="FILE", help=_CLUSTER)
+    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    to.add_argument("--all", action="store_true", help="those too of which nothing is left to do")
+    to.add_argument("--json", action="store_true", help="print the runs as JSON")
+
+
+def _logs(to: "ArgumentParser") -> None:
+    named = "the run's name, or as much of it as is unique; its folder; `last`"
+    to.add_argument("run", metavar="RUN", help=named)
+    to.add_argument("task", metavar="TASK", nargs="?", help="such as worker:0; default: all tasks")
+    to.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
+    to.add_argument("--stderr", action="store_true", help="what came on standard error alone")
+    to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
+    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    to.add_argument("--json", action="store_true", help="print each line as a JSON object")
+
+
 def _completion(to: "ArgumentParser") -> None:
     to.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
@@ -159,5 +178,7 @@ _COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
     "push": _push,
     "collect": _collect,
     "hosts": _hosts,
+    "ps": _ps,
+    "logs": _logs,
     "completion": _completion,
 }

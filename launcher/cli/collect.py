@@ -5,9 +5,6 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from yaml import MappingNode
 
 from launcher import config, hosts
 from launcher.at_once import at_all
@@ -16,11 +13,10 @@ from launcher.cli.arguments import parser
 from launcher.cli.prompt import ask_unseen
 from launcher.cluster import Host
 from launcher.container_logs import LogFollower
-from launcher.decode import Decoder
 from launcher.errors import InputError, Problem
 from launcher.hosts import Machine
 from launcher.logins import Logins
-from launcher.nodes import compose
+from launcher.planned import planned_hosts
 from launcher.results import Collecting, Left, Results, left
 from launcher.size import shown
 from launcher.transfers import Transfers
@@ -58,29 +54,11 @@ def _hosts(cluster: str | None, run_dir: Path) -> Mapping[str, Host]:
     """Return the hosts to ask: those of the given file, else those of the run's own plan."""
     if cluster is not None:
         return config.read(cluster).hosts
-    path = run_dir / "plan.json"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}; expected a run, or --cluster with its hosts"
-        raise InputError(Problem(str(path), what)) from None
-    found = _planned_hosts(text, str(path))
+    found = planned_hosts(run_dir)
     if not found:
-        raise InputError(Problem(str(path), "this run was not in containers; nothing to collect"))
+        where = str(run_dir / "plan.json")
+        raise InputError(Problem(where, "this run was not in containers; nothing to collect"))
     return found
-
-
-def _planned_hosts(text: str, path: str) -> Mapping[str, Host]:
-    """Return the hosts that a plan.json names; JSON is YAML."""
-    decoder = Decoder(path)
-    document = compose(text, path, decoder.problems)
-    root = document.root if document else None
-    entries = decoder.pairs(root, "") if isinstance(root, MappingNode) else {}
-    hint: Any = Mapping[str, Host]
-    found = decoder.decode(entries["hosts"], hint, "hosts") if "hosts" in entries else {}
-    if decoder.problems:
-        raise InputError(decoder.problems)
-    return found or {}
 
 
 def _collect(run_dir: Path, machines: Mapping[str, Machine], *, keep: bool) -> Homecoming | None:

@@ -29,6 +29,8 @@ options:
 commands:
   check [FILE]       print every problem in a cluster.yaml (--schema: its JSON Schema)
   tf-config [FILE|-] print a TF_CONFIG (default: $TF_CONFIG) in chief form, and why
+  ps                 list runs, from the hosts of a cluster.yaml and from ./runs
+  logs RUN [TASK]    print the logs of all attempts; -f follows until the run has ended
   collect RUN        bring home what a run left on its hosts, and remove it there
   hosts [trust]      list the hosts of a cluster.yaml; trust their keys after asking
   exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND

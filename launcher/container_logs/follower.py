@@ -64,8 +64,11 @@ class LogFollower:
         self._unreachable_s = unreachable_s
         LogFiles(container_id, log_path).close()
 
-    def run(self) -> None:
+    def run(self, *, follow: bool = True) -> None:
         """Return when everything that the container printed is in the files.
+
+        follow: whether to wait for a container that runs to end; where not, the lines that have
+            ended by now are enough.
 
         Raises:
             HostError: the host stayed unreachable for longer than `unreachable_s`, or the engine
@@ -76,19 +79,22 @@ class LogFollower:
         try:
             self._files = LogFiles(self._container_id, self._log_path)
             with contextlib.closing(self._files):
-                self._copy_all()
+                self._copy_all(follow=follow)
         except FilesError as error:
             raise error.cause from None
 
-    def _copy_all(self) -> None:
+    def _copy_all(self, *, follow: bool) -> None:
         self._begin(self._files.record)
         if self._files.record.is_complete:
             return
         try:
-            self._follow()
+            has_ended = self._follow(waits=follow)
         except HostError:
             self._save()
             raise
+        if not has_ended:
+            self._save()
+            return
         self._files.append(self._lines.end())
         self._save(is_complete=True)
 
@@ -97,15 +103,20 @@ class LogFollower:
         self._lines = Lines(record.unended)
         self._saved_at = time.monotonic()
 
-    def _follow(self) -> None:
-        """Copy until the container has ended and its engine has nothing more."""
+    def _follow(self, *, waits: bool) -> bool:
+        """Copy until the engine has nothing more, for now or for good; whether it is for good.
+
+        waits: for the container to end.
+        """
         while True:
             total = self._receiver.total
             try:
-                self._copy(follow=True)
-                if self._has_ended():
+                if waits:
+                    self._copy(follow=True)
+                has_ended = self._has_ended()
+                if has_ended or not waits:
                     self._copy(follow=False)
-                    return
+                    return has_ended
             except FilesError:
                 raise
             except FrameError as error:

@@ -22,13 +22,23 @@ class Connections:
     """Every connection of a run. Its methods may be called from any thread."""
 
     def __init__(
-        self, *, home: Path | None = None, ask: Callable[[str], str] | None = None
+        self,
+        *,
+        home: Path | None = None,
+        ask: Callable[[str], str] | None = None,
+        connect_s: float | None = None,
     ) -> None:
-        """`home` holds .ssh; `ask` prompts for a passphrase, None where nobody can answer."""
+        """Connect to nothing yet.
+
+        home: holds .ssh.
+        ask: prompts for a passphrase; None where nobody can answer.
+        connect_s: how long to try a host for which the user's files set no ConnectTimeout.
+        """
         from launcher.ssh.login import Keys
 
         with without("invoke"):  # for `Match exec`, which settings does; costs a third
             import paramiko  # noqa: F401
+        self._connect_s = connect_s
         self._home = home or Path(os.path.expanduser("~"))
         self._keys = Keys(ask)
         self._pacing = Pacing()
@@ -62,11 +72,11 @@ class Connections:
 
     def settings(self, target: Target) -> "Settings":
         """Return what holds for a host. Raises HostError for an ~/.ssh/config with errors."""
-        from launcher.ssh.settings import Config
+        from launcher.ssh.settings import CONNECT_S, Config
 
         with self._lock:
             if self._config is None:
-                self._config = Config(self._home)
+                self._config = Config(self._home, self._connect_s or CONNECT_S)
             return self._config.settings(target)
 
     def close(self) -> None:

@@ -61,9 +61,14 @@ class Settings:
 class Config:
     """The user's ssh configuration."""
 
-    def __init__(self, home: Path) -> None:
-        """Read the files. Raises HostError where they cannot be understood."""
+    def __init__(self, home: Path, connect_s: float = CONNECT_S) -> None:
+        """Read the files; `connect_s` is how long to try where they do not say.
+
+        Raises:
+            HostError: they cannot be understood.
+        """
         self._home = home
+        self._connect_s = connect_s
         self._config = _read(home / ".ssh" / "config", _SYSTEM_CONFIG, home=home)
 
     def settings(self, target: Target) -> Settings:
@@ -97,7 +102,7 @@ class Config:
             named=bool(named),
             identities_only=found.get("identitiesonly", "no").lower() == "yes",
             use_agent=found.get("identityagent", "").lower() != "none",
-            connect_timeout_s=_number(found, "connecttimeout", 0, target) or CONNECT_S,
+            connect_timeout_s=_number(found, "connecttimeout", 0, target) or self._connect_s,
         )
 
     def _lookup(self, target: Target) -> Mapping[str, Any]:

@@ -1,0 +1,47 @@
+"""The hosts that a command asks about runs: whose they are, and how long they are waited for."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launcher import config
+from launcher.cli.prompt import ask_unseen
+from launcher.cluster import Backend, Host
+from launcher.logins import Logins
+
+if TYPE_CHECKING:
+    from launcher.hosts import Opened
+
+CLUSTER = "cluster.yaml"
+_CONNECT_S = 8.0  # who reads about runs does not wait long for a host that is gone
+
+
+def runs_folder(given: str | None) -> Path:
+    """Return the folder in which runs are kept."""
+    return Path(given or os.environ.get("LAUNCH_RUNS") or "runs").absolute()
+
+
+def cluster_hosts(cluster: str | None) -> Mapping[str, Host] | None:
+    """Return the hosts of a cluster's containers: of the file that is given, else of the one here.
+
+    None where there is neither file; empty where the file's tasks are processes.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if cluster is None and not os.path.exists(CLUSTER):
+        return None
+    spec = config.read(cluster or CLUSTER)
+    return spec.hosts if spec.backend is Backend.DOCKER else {}
+
+
+@contextlib.contextmanager
+def reached(hosts: Mapping[str, Host]) -> "Iterator[Opened]":
+    """Reach all of these hosts at once; the logins go on while this machine imports the rest."""
+    with Logins(hosts, ask_unseen(), connect_s=_CONNECT_S) as logins:
+        from launcher.hosts import opened
+
+        with opened(hosts, logins) as found:
+            yield found
