@@ -363,6 +363,6 @@ def _finished(run: Run) -> Run:
         return run
     deciding = [a for t, a in run.tasks.items() if rules.decides(run.strategy, t)]
     saved = all(a.code in (0, SAVED) for a in deciding) and any(a.code == SAVED for a in deciding)
-    if saved and run.outcome in (Outcome.STOPPED, Outcome.TERMINATED):
+    if saved and run.outcome is Outcome.TERMINATED:
         run = replace(run, outcome=Outcome.SAVED)
     return replace(run, phase=Phase.FINISHED)

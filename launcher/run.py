@@ -32,7 +32,6 @@ class Outcome(StrEnum):
     HOST_LOST = "host lost"  #: a host could not be reached any more
     STALLED = "stalled"  #: it made no progress for timeouts.stalled_s, also when started again
     TIMED_OUT = "timed out"  #: timeouts.run_s was over
-    STOPPED = "stopped"  #: `launch stop`
     INTERRUPTED = "interrupted"  #: SIGINT to the launcher
     TERMINATED = "terminated"  #: SIGTERM or SIGHUP to the launcher
 

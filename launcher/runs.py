@@ -2,6 +2,7 @@
 
 RUN/plan.json          what was to run
 RUN/events.jsonl       what happened, a JSON object a line, as it happened
+RUN/command.json       what the user asked for, to ask for it again
 RUN/report.json        how it ended; written last
 RUN/logs/TASK.N.log    all that attempt N of a task printed
 RUN/output/TASK/       what a task wrote
@@ -28,13 +29,18 @@ class RunDirectory:
         a run.
     """
 
-    def __init__(self, path: str) -> None:
-        """Make the folder. Raises InputError where that cannot be done."""
+    def __init__(self, path: str, *, again: bool = False) -> None:
+        """Make the folder, or with `again` go on in one that is there.
+
+        Raises:
+            InputError: that cannot be done.
+        """
         self.path = Path(path)
         self.problem = ""
         try:
-            (self.path / "logs").mkdir(parents=True)
-            self._events = open(self.path / "events.jsonl", "w", encoding="utf-8")  # noqa: SIM115
+            (self.path / "logs").mkdir(parents=True, exist_ok=again)
+            (self.path / "report.json").unlink(missing_ok=True)
+            self._events = open(self.path / "events.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise InputError(f"{path}: cannot be made: {error.strerror}") from None
 
@@ -65,6 +71,11 @@ class RunDirectory:
             self._events.flush()
         except OSError as error:
             self._note(error)
+
+    def last_attempt(self) -> int:
+        """Return the highest number that an attempt of a task has had, 0 without any."""
+        numbers = (log.name.split(".")[-2] for log in (self.path / "logs").glob("*.*.log"))
+        return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
     def close(self) -> None:
         """Close events.jsonl."""

@@ -13,10 +13,10 @@ from gc import disable as disable_gc  # `launcher.cli.gc` is a command
 
 COMMANDS = (
     *("build", "check", "collect", "completion", "exec", "hosts", "logs", "ps", "push"),
-    "tf-config",
+    *("resume", "stop", "tf-config"),
 )
-# Commands to come: a trainer of such a name is written ./stop.py.
-RESERVED = frozenset({"gc", "attach", "stop", "resume", "submit", "pack", "run"})
+# Commands to come: a trainer of such a name is written ./submit.py.
+RESERVED = frozenset({"gc", "attach", "submit", "pack", "run"})
 
 _DOCKER_EXTRA = ("docker", "paramiko", "requests", "rich", "urllib3")
 

@@ -33,6 +33,8 @@ RUN_OPTIONS = (
     Option("strategy", "NAME", "how to train", STRATEGIES),
     Option("dry-run", None, "print the plan, start nothing"),
     Option("hosts", None, "with --dry-run: ask the hosts for ports and GPUs"),
+    Option("detach", None, "return once it runs; supervise it in the background"),
+    Option("resume", None, "go on with the last run of this command that did not succeed"),
     Option("keep", None, "leave containers and volumes where they are"),
     Option("runs-dir", "DIR", "where runs are kept"),
     Option("uai-args", None, "the platform's arguments for any script"),
@@ -166,6 +168,20 @@ def _logs(to: "ArgumentParser") -> None:
     to.add_argument("--json", action="store_true", help="print each line as a JSON object")
 
 
+def _resume(to: "ArgumentParser") -> None:
+    to.add_argument("run", metavar="RUN", help="the run's name or its beginning, its folder, last")
+    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    to.add_argument("--detach", action="store_true", help="supervise it in the background")
+    to.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def _stop(to: "ArgumentParser") -> None:
+    to.add_argument("run", metavar="RUN", help="the run's name or its beginning, its folder, last")
+    to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
+    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    to.add_argument("--json", action="store_true", help="print how it ended as JSON")
+
+
 def _completion(to: "ArgumentParser") -> None:
     to.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
@@ -177,6 +193,8 @@ _COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
     "build": _build,
     "push": _push,
     "collect": _collect,
+    "resume": _resume,
+    "stop": _stop,
     "hosts": _hosts,
     "ps": _ps,
     "logs": _logs,

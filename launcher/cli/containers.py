@@ -119,7 +119,7 @@ def _perform(
         preflight.check(again, readings)
         return again
 
-    return perform(made, backend, replan, as_json=asked.as_json)
+    return perform(made, backend, replan, asked.command, as_json=asked.as_json)
 
 
 def _unreachable_s(environ: Mapping[str, str]) -> float:

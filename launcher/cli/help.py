@@ -18,6 +18,8 @@ options:
   --strategy NAME    auto, multi_worker_mirrored or parameter_server, over the file's
   --dry-run          print the plan that would run, and start nothing
   --hosts            with --dry-run: ask the hosts for their free ports and GPUs
+  --detach           return once it runs; it is supervised in the background
+  --resume           go on with the last run of this command that did not succeed
   --keep             leave a run's containers and volumes on the hosts when it ends
   --runs-dir DIR     where runs are kept (default: $LAUNCH_RUNS, else ./runs)
   --uai-args         give a script named by path the platform's arguments too
@@ -31,6 +33,8 @@ commands:
   tf-config [FILE|-] print a TF_CONFIG (default: $TF_CONFIG) in chief form, and why
   ps                 list runs, from the hosts of a cluster.yaml and from ./runs
   logs RUN [TASK]    print the logs of all attempts; -f follows until the run has ended
+  stop RUN           end a run, its state saved where it can
+  resume RUN         go on with a run from its last checkpoint
   collect RUN        bring home what a run left on its hosts, and remove it there
   hosts [trust]      list the hosts of a cluster.yaml; trust their keys after asking
   exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND
@@ -39,6 +43,7 @@ commands:
   completion SHELL   print the completion script for bash, zsh or tcsh
 
 exit codes:
-  0 succeeded   1 a task failed   2 the command line, a file or the plan is wrong
-  3 a host failed   124 out of time   130 interrupted   143 terminated
+  0 succeeded, or stopped with its state saved   1 a task failed
+  2 the command line, a file or the plan is wrong   3 a host failed
+  124 out of time or stalled   130 interrupted   143 terminated
 """

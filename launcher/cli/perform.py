@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from launcher import claims, report
+from launcher import claims, report, supervision
 from launcher.backends import Backend, process
 from launcher.cli import say_error
+from launcher.cli.command import Command
 from launcher.errors import HostError
 from launcher.logs import Console
 from launcher.plan import Plan
@@ -26,14 +27,18 @@ EXIT_CODES = {
     Outcome.HOST_LOST: 3,
     Outcome.STALLED: 124,
     Outcome.TIMED_OUT: 124,
-    Outcome.STOPPED: 143,
     Outcome.INTERRUPTED: 130,
     Outcome.TERMINATED: 143,
 }
 
 
 def perform_processes(
-    plan: Plan, fixed_ports: Mapping[TaskId, int], replan: Replan, *, as_json: bool
+    plan: Plan,
+    fixed_ports: Mapping[TaskId, int],
+    replan: Replan,
+    asked: Command,
+    *,
+    as_json: bool,
 ) -> int:
     """Run a plan of processes to its end and report; return the exit code.
 
@@ -43,12 +48,17 @@ def perform_processes(
     process.check(plan, fixed_ports)
     with claims.ports(c.address.port for c in plan.tasks if plan.cluster):
         return perform(
-            plan, lambda _: process.ProcessBackend(plan, os.environ), replan, as_json=as_json
+            plan, lambda _: process.ProcessBackend(plan, os.environ), replan, asked, as_json=as_json
         )
 
 
 def perform(
-    plan: Plan, make_backend: Callable[[Console], Backend], replan: Replan, *, as_json: bool
+    plan: Plan,
+    make_backend: Callable[[Console], Backend],
+    replan: Replan,
+    asked: Command,
+    *,
+    as_json: bool,
 ) -> int:
     """Run a plan to its end and report; return the exit code.
 
@@ -56,7 +66,7 @@ def perform(
         InputError, HostError: nothing was started.
     """
     gc.enable()
-    result = _perform(plan, make_backend, replan, sys.stderr if as_json else sys.stdout)
+    result = _perform(plan, make_backend, replan, asked, sys.stderr if as_json else sys.stdout)
     try:
         _show(result, as_json=as_json)
         sys.stdout.flush()
@@ -72,14 +82,20 @@ def _exit_code(result: Result) -> int:
 
 
 def _perform(
-    plan: Plan, make_backend: Callable[[Console], Backend], replan: Replan, stream: TextIO
+    plan: Plan,
+    make_backend: Callable[[Console], Backend],
+    replan: Replan,
+    asked: Command,
+    stream: TextIO,
 ) -> Result:
-    directory = RunDirectory(plan.run_dir)
-    directory.write("plan.json", plan.to_dict())
-    supervisor = _supervisor(plan, make_backend, replan, directory, stream)
-    with supervisor.listening():
-        result = supervisor.run()
-        _keep(directory, report.to_dict(result))
+    directory = RunDirectory(plan.run_dir, again=asked.goes_on or asked.is_detached)
+    with supervision.hold(plan.run_dir):
+        directory.write("plan.json", plan.to_dict())
+        directory.write("command.json", asked.to_dict())
+        supervisor = _supervisor(plan, make_backend, replan, directory, stream)
+        with supervisor.listening():
+            result = supervisor.run()
+            _keep(directory, report.to_dict(result))
     return result
 
 
@@ -130,7 +146,8 @@ def _supervisor(
     console.say(f"{plan.run_id}: {', '.join(map(str, tasks))}{strategy}")
     for note in plan.notes:
         console.say(f"note: {note}")
-    supervisor = Supervisor(plan, make_backend(console), directory, console, replan=replan)
+    backend, first = make_backend(console), directory.last_attempt() + 1
+    supervisor = Supervisor(plan, backend, directory, console, replan=replan, first_attempt=first)
     return supervisor
 
 

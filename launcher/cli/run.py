@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from launcher import config, facts, trainer
-from launcher.cli import COMMANDS
+from launcher.cli import COMMANDS, command
 from launcher.cli.arguments import Words
+from launcher.cli.command import Command
 from launcher.cluster import Backend, ClusterSpec, Host
 from launcher.errors import InputError, Problem
 from launcher.layout import Job
@@ -25,15 +26,20 @@ class Asked(NamedTuple):
     """A run as the command line asks for it, before any plan.
 
     spec: None for a single task without a cluster.
-    run_dir: absolute; nothing is there yet.
-    options: those of the command line.
+    run_dir: absolute; nothing is there yet, or what an earlier part of the run left.
+    command: what can be asked for again.
     """
 
     job: Job
     spec: ClusterSpec | None
     run_id: str
     run_dir: str
-    options: Mapping[str, str]
+    command: Command
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """The options of the command line."""
+        return self.command.words.options
 
     @property
     def image(self) -> str | None:
@@ -70,10 +76,17 @@ class Asked(NamedTuple):
         return "json" in self.options
 
 
-def main(words: Words) -> int:
-    """Run what a command line asks for; return the exit code."""
-    asked = _asked(words)
+def main(words: Words, goes_on: str = "") -> int:
+    """Run what a command line asks for; return the exit code.
+
+    goes_on: the folder of the run that is to go on from where it stopped; empty for a new one.
+    """
     dry = "dry-run" in words.options
+    asked = _asked(words, goes_on)
+    if "detach" in words.options and not dry and not asked.command.is_detached:
+        from launcher.cli.detached import begin
+
+        return begin(asked.command, asked.run_dir)
     if asked.in_containers and (not dry or "hosts" in words.options):
         return _in_containers(asked, dry=dry)
     made = _plan(asked)
@@ -84,7 +97,9 @@ def main(words: Words) -> int:
 
     tasks = asked.spec.tasks if asked.spec else ()
     fixed_ports = {task.id: task.port for task in tasks if task.port}
-    return perform_processes(made, fixed_ports, lambda _lost: _plan(asked), as_json=asked.as_json)
+    return perform_processes(
+        made, fixed_ports, lambda _lost: _plan(asked), asked.command, as_json=asked.as_json
+    )
 
 
 def _in_containers(asked: Asked, *, dry: bool) -> int:
@@ -98,9 +113,11 @@ def _in_containers(asked: Asked, *, dry: bool) -> int:
         return run(asked, logins, dry=dry)
 
 
-def _asked(words: Words) -> Asked:
+def _asked(words: Words, goes_on: str) -> Asked:
     """Return the run, or raise InputError with what is wrong in command line and file both."""
     options = words.options
+    if "resume" in options and not goes_on:
+        goes_on = command.latest(words, os.getcwd(), runs_dir(options)) or ""
     problems: list[Problem] = []
     job = spec = None
     try:
@@ -120,8 +137,11 @@ def _asked(words: Words) -> Asked:
             problems += error.problems
     if problems or job is None:
         raise InputError(problems)
-    run_id = facts.new_run_id(spec.name if spec and spec.name else job.name)
-    return Asked(job, spec, run_id, _run_dir(options, run_id), options)
+    detached = os.environ.pop(command.DETACHED, "")  # not for the tasks to see
+    name = spec.name if spec and spec.name else job.name
+    run_id = os.path.basename(goes_on) or detached or facts.new_run_id(name)
+    run_dir = goes_on or os.path.join(runs_dir(options), run_id)
+    return Asked(job, spec, run_id, run_dir, Command(words, job.cwd, bool(goes_on), bool(detached)))
 
 
 def _job(asked: Words) -> Job:
@@ -138,10 +158,9 @@ def _job(asked: Words) -> Job:
     return trainer.find(word, args, cwd, uai_args=uai_args, commands=COMMANDS)
 
 
-def _run_dir(options: Mapping[str, str], run_id: str) -> str:
-    """Return the new run's folder as an absolute path."""
-    folder = options.get("runs-dir") or os.environ.get("LAUNCH_RUNS") or "runs"
-    return os.path.abspath(os.path.join(folder, run_id))
+def runs_dir(options: Mapping[str, str]) -> str:
+    """Return the folder of all runs as an absolute path."""
+    return os.path.abspath(options.get("runs-dir") or os.environ.get("LAUNCH_RUNS") or "runs")
 
 
 def _plan(asked: Asked) -> Plan:
