@@ -6,7 +6,9 @@ schema stays the same as long as labels are only added.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from launcher import plan_label
 from launcher.container import Container, Mount
 from launcher.layout import CONTAINER_OUTPUT_DIR
 from launcher.plan import HOST_NETWORK, Plan
@@ -22,6 +24,7 @@ OUTPUT_LABEL = "launch.output"
 JOB_LABEL = "launch.job"
 ROLE_LABEL = "launch.role"
 STRATEGY_LABEL = "launch.strategy"  #: of a run with a cluster
+PLAN_LABEL = "launch.plan"
 TASKS_LABEL = "launch.tasks"  #: how many of each type the run has: `chief=1,worker=3`
 
 _TYPES = frozenset(task_type.value for task_type in TaskType)
@@ -80,6 +83,7 @@ def _labels(plan: Plan, container: Container, attempt: int) -> dict[str, str]:
         ROLE_LABEL: plan.role(container.task).value,
         TASKS_LABEL: _counts(plan),
     }
+    labels[PLAN_LABEL] = plan_label.written(plan)
     if plan.cluster:
         labels[STRATEGY_LABEL] = plan.strategy.value
     if plan.network == HOST_NETWORK:
@@ -138,3 +142,24 @@ def _mount(plan: Plan, mount: Mount, volumes: Mapping[str, str]) -> dict[str, ob
         return {"Type": "bind", **described}
     labels = {} if mount.synced else run_labels(plan.run_id)
     return {"Type": "volume", **described, "VolumeOptions": {"Labels": labels}}
+
+
+def request_again(described: Mapping[str, Any], attempt: int) -> dict[str, object]:
+    """Return the body of ContainerCreate for another attempt: all that an earlier one was made of.
+
+    described: what the engine says of the earlier container (ContainerInspect).
+    """
+    config, host_config = described["Config"], described["HostConfig"]
+    kept = ("Image", "Entrypoint", "Cmd", "Env", "WorkingDir", "User")
+    body = {key: config[key] for key in kept if config.get(key)}
+    body["Image"] = described["Image"]  # by id: a name may mean another image by now
+    body["Labels"] = {**config["Labels"], ATTEMPT_LABEL: str(attempt)}
+    body["HostConfig"] = host_config
+    networks = (described.get("NetworkSettings") or {}).get("Networks") or {}
+    if host_config.get("NetworkMode") in networks and host_config["NetworkMode"] != "host":
+        name = host_config["NetworkMode"]
+        short = described["Id"][:12]
+        aliases = [a for a in networks[name].get("Aliases") or () if a != short]
+        body["Hostname"] = config.get("Hostname", "")
+        body["NetworkingConfig"] = {"EndpointsConfig": {name: {"Aliases": aliases}}}
+    return body

@@ -126,4 +126,12 @@ class DumpStacks:
     attempt: int
 
 
-Command = Start | Stop | DumpStacks
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Watch an attempt that another launcher has started."""
+
+    task: TaskId
+    attempt: int
+
+
+Command = Start | Stop | DumpStacks | Adopt

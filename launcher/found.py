@@ -25,6 +25,7 @@ class Found(NamedTuple):
     created: when it was made, a Unix time of the host's clock.
     job, role, strategy: empty where an older launcher made it.
     tasks: every task of its run, as far as the label says.
+    plan: the run's plan, as plan_label writes it.
     """
 
     run: str
@@ -40,6 +41,7 @@ class Found(NamedTuple):
     role: str = ""
     strategy: str = ""
     tasks: tuple[TaskId, ...] = ()
+    plan: str = ""
 
     @property
     def lives(self) -> bool:
@@ -83,6 +85,7 @@ def of_listed(host: str, listed: Mapping[str, Any]) -> Found | None:
         role=labels.get(creation.ROLE_LABEL, ""),
         strategy=labels.get(creation.STRATEGY_LABEL, ""),
         tasks=creation.counted(labels.get(creation.TASKS_LABEL, "")),
+        plan=labels.get(creation.PLAN_LABEL, ""),
     )
 
 

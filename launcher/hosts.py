@@ -5,6 +5,7 @@ What is read here are facts; what they mean for a plan is `preflight`'s and `pla
 
 import contextlib
 import os
+import select
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from launcher.at_once import attempts
 from launcher.cluster import Host
 from launcher.engine import DEFAULT_SOCKET, Engine, local_socket, open_local
 from launcher.errors import HostError
+from launcher.lease import Session
 from launcher.logins import SCRIPT_S, Logins
 
 
@@ -20,12 +22,14 @@ class Machine(NamedTuple):
     """One host, reached.
 
     shell: runs a POSIX shell script there as the login user and returns what it prints.
+    start: starts one there that runs for as long as it is wanted.
     """
 
     name: str
     host: Host
     engine: Engine
     shell: Callable[[str], str]
+    start: Callable[[str], Session]
 
 
 class Opened(NamedTuple):
@@ -61,7 +65,8 @@ def opened(hosts: Mapping[str, Host], logins: Logins) -> Iterator[Opened]:
 
 def _this_machine(name: str, host: Host) -> Machine:
     path = host.docker_socket or local_socket(os.environ)
-    return Machine(name, host, Engine(name, open_local, path), lambda script: _run(name, script))
+    engine = Engine(name, open_local, path)
+    return Machine(name, host, engine, lambda script: _run(name, script), LocalSession)
 
 
 def _run(name: str, script: str) -> str:
@@ -74,7 +79,37 @@ def _run(name: str, script: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
+class LocalSession:
+    """A shell script that runs on this machine for as long as it is wanted."""
+
+    def __init__(self, script: str) -> None:
+        self._process = subprocess.Popen(
+            ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    def read_line(self, timeout_s: float) -> str:
+        """Return the next line of its standard output; empty where none comes in time."""
+        assert self._process.stdout
+        if not select.select([self._process.stdout], [], [], timeout_s)[0]:
+            return ""
+        return self._process.stdout.readline().decode(errors="replace").strip()
+
+    def send(self, data: bytes) -> None:
+        """Give it something to read. Raises OSError where it has ended."""
+        assert self._process.stdin
+        self._process.stdin.write(data)
+
+    def close(self) -> None:
+        """End it: what it reads is over."""
+        assert self._process.stdin and self._process.stdout
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+
 def _other_machine(name: str, host: Host, logins: Logins) -> Machine:
     connection = logins.connection(name)
     engine = Engine(name, connection.open_socket, host.docker_socket or DEFAULT_SOCKET)
-    return Machine(name, host, engine, lambda script: logins.said(name, script))
+    return Machine(name, host, engine, lambda script: logins.said(name, script), connection.start)

@@ -2,12 +2,14 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
+from launcher.container import Container
 from launcher.engine import Engine
 from launcher.errors import InputError, Problem
 from launcher.files.archive import ROOT, Archive, Owner, put
 from launcher.files.code import code_archive
+from launcher.files.earlier import Earlier
 from launcher.files.owner import output_archive, owner_of
 from launcher.files.secrets import read_secrets, secrets_archive
 from launcher.plan import Plan
@@ -16,8 +18,10 @@ from launcher.plan import Plan
 class Inside:
     """Fills a run's containers, each after it was created and before it is started."""
 
-    def __init__(self, plan: Plan, environ: Mapping[str, str]) -> None:
+    def __init__(self, plan: Plan, environ: Mapping[str, str], *, goes_on: bool = False) -> None:
         """Read what is to be put into containers.
+
+        goes_on: whether the run goes on from what is home of it.
 
         Raises:
             InputError: with everything that cannot be read.
@@ -44,13 +48,36 @@ class Inside:
             if mount.source.startswith(f"launch-{plan.run_id}-")
         }
 
-    def fill(self, engine: Engine, container_id: str, user: str) -> None:
+        self._earlier = (
+            Earlier(f"launch-{plan.run_id}-", lambda c, path: plan.at_home(c.task, path))
+            if goes_on
+            else None
+        )
+
+    @property
+    def asks_for_volumes(self) -> bool:
+        """Whether it matters which volumes of the run are on a host already."""
+        return self._earlier is not None
+
+    def fill(
+        self,
+        engine: Engine,
+        container: Container,
+        container_id: str,
+        user: str,
+        there: Collection[str],
+    ) -> None:
         """Fill one container, whose image's configuration names `user`.
+
+        there: the run's volumes that were on the host before it.
 
         Raises:
             HostError: the image has no such user, or the host's disk is full.
         """
-        put(engine, container_id, *self._of(owner_of(engine, user, container_id)))
+        owner = owner_of(engine, user, container_id)
+        put(engine, container_id, *self._of(owner))
+        if self._earlier:
+            self._earlier.put(engine, container, container_id, owner, there)
 
     def _of(self, owner: Owner) -> tuple[Archive, ...]:
         with self._lock:

@@ -10,6 +10,7 @@ is up; the reason is the outcome. What a failure takes down, and when that start
 `recovery`'s to say.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from launcher import recovery
@@ -25,6 +26,7 @@ from launcher.changes import (
 )
 from launcher.cluster import Restarts, Timeouts
 from launcher.events import (
+    Adopt,
     Command,
     DumpStacks,
     Event,
@@ -73,6 +75,22 @@ def begin(
     attempts = dict.fromkeys(tasks, Attempt(first_attempt))
     run = Run(strategy, timeouts, attempts, restarts, at, deadline=deadline)
     return run, tuple(Start(task, first_attempt) for task in tasks)
+
+
+def take_up(
+    attempts: Mapping[TaskId, int],
+    strategy: Strategy,
+    timeouts: Timeouts,
+    at: float,
+    restarts: Restarts,
+) -> Step:
+    """Return a run that another launcher has begun, and the commands that take it up.
+
+    attempts: of each task the number of its latest attempt, in whatever state.
+    """
+    tasks = {task: Attempt(number) for task, number in attempts.items()}
+    run = Run(strategy, timeouts, tasks, restarts, at, has_settled=True)
+    return run, tuple(Adopt(task, number) for task, number in attempts.items())
 
 
 def step(run: Run, event: Event) -> Step:

@@ -2,9 +2,12 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from launcher.creation import run_labels
+from launcher import creation
+from launcher.container import Container
+from launcher.creation import RUN_LABEL, run_labels
+from launcher.engine import EngineError
 from launcher.errors import HostError, LaunchError
 from launcher.files.data import DataSync
 from launcher.hosts import Machine
@@ -15,17 +18,43 @@ from launcher.transfer import OnProgress
 
 T = TypeVar("T")
 
+_CONFLICT = 409
+
 
 class Prepared(NamedTuple):
     """What a host holds for a run.
 
     user: the image's own user, as its configuration names it.
     volumes: for each synced folder of this machine, the volume that holds its content.
+    there: the run's own volumes that an earlier part of it left there.
     """
 
     image_id: str
     user: str
     volumes: Mapping[str, str]
+    there: frozenset[str] = frozenset()
+
+
+class Supply(Protocol):
+    """Gives tasks what they need where they run."""
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nothing more is to be brought anywhere."""
+
+    def cancel(self) -> None:
+        """Let everything that is under way end, soon, with a HostError."""
+
+    def of_host(self, machine: Machine) -> Prepared:
+        """Return what the host holds for the run, once it holds it. Raises HostError."""
+
+    def request(
+        self, plan: Plan, machine: Machine, container: Container, attempt: int
+    ) -> dict[str, object]:
+        """Return what the engine is asked to make for an attempt. Raises HostError."""
+
+    def into_container(self, machine: Machine, container: Container, container_id: str) -> None:
+        """Put what a task needs into its container that was created. Raises HostError."""
 
 
 class Provision:
@@ -57,15 +86,28 @@ class Provision:
         """Let everything that is under way end, soon, with a HostError."""
         self._cancelled.set()
 
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nothing more is to be brought anywhere."""
+        return self._cancelled.is_set()
+
     def of_host(self, machine: Machine) -> Prepared:
         """Return what the host holds for the run, once it holds it. Raises HostError."""
         self._go_on(machine)
         return self._hosts.get(machine.name, lambda: self._prepare(machine))
 
-    def into_container(self, machine: Machine, container_id: str) -> None:
+    def request(
+        self, plan: Plan, machine: Machine, container: Container, attempt: int
+    ) -> dict[str, object]:
+        """Return what the engine is asked to make for an attempt. Raises HostError."""
+        held = self.of_host(machine)
+        return creation.request(plan, container, attempt, held.image_id, held.volumes)
+
+    def into_container(self, machine: Machine, container: Container, container_id: str) -> None:
         """Put code and secrets into a container that was created. Raises HostError."""
         self._go_on(machine)
-        self._inside.fill(machine.engine, container_id, self.of_host(machine).user)
+        held = self.of_host(machine)
+        self._inside.fill(machine.engine, container, container_id, held.user, held.there)
         self._go_on(machine)
 
     def _prepare(self, machine: Machine) -> Prepared:
@@ -77,16 +119,27 @@ class Provision:
         }
         with machine.engine.errors("does not describe the image"):
             config = machine.engine.api.inspect_image(image_id)["Config"] or {}
-        return Prepared(image_id, str(config.get("User") or ""), volumes)
+        there = self._volumes_of_run(machine) if self._inside.asks_for_volumes else frozenset()
+        return Prepared(image_id, str(config.get("User") or ""), volumes, there)
+
+    def _volumes_of_run(self, machine: Machine) -> frozenset[str]:
+        of_run = {"label": f"{RUN_LABEL}={self._plan.run_id}"}
+        with machine.engine.errors("does not list its volumes"):
+            listed = machine.engine.api.volumes(filters=of_run)["Volumes"] or ()
+        return frozenset(str(each["Name"]) for each in listed)
 
     def _make_network(self, machine: Machine) -> None:
-        with machine.engine.errors("cannot make the run's network"):
-            machine.engine.api.create_network(
-                self._plan.network,
-                driver="bridge",
-                labels=run_labels(self._plan.run_id),
-                check_duplicate=True,
-            )
+        try:
+            with machine.engine.errors("cannot make the run's network"):
+                machine.engine.api.create_network(
+                    self._plan.network,
+                    driver="bridge",
+                    labels=run_labels(self._plan.run_id),
+                    check_duplicate=True,
+                )
+        except EngineError as error:
+            if error.status != _CONFLICT:  # an earlier part of the run left it
+                raise
 
     def _go_on(self, machine: Machine) -> None:
         if self._cancelled.is_set():

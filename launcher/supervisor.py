@@ -19,6 +19,7 @@ from launcher.backends import Backend, Homecoming
 from launcher.container import Container
 from launcher.errors import HostError, LaunchError
 from launcher.events import (
+    Adopt,
     Command,
     DumpStacks,
     Event,
@@ -74,6 +75,7 @@ class Supervisor:
 
     replan: gives the plan with places that are free now; None where nothing else is possible.
     first_attempt: the number of the first attempt of every task.
+    adopted: of a run that another launcher began, each task's latest attempt.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Supervisor:
         *,
         replan: Replan | None = None,
         first_attempt: int = 1,
+        adopted: Mapping[TaskId, int] | None = None,
     ) -> None:
         self._plan = plan
         self._containers: Mapping[TaskId, Container] = {c.task: c for c in plan.tasks}
@@ -93,6 +96,7 @@ class Supervisor:
         self._console = console
         self._replan = replan
         self._first_attempt = first_attempt
+        self._adopted = adopted
         self._observed = Observed()
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._run: Run | None = None
@@ -145,11 +149,7 @@ class Supervisor:
         return Result(self._plan, run, self._observed, began_at, ended_at, home, self._why)
 
     def _run_to_end(self, began_at: float) -> Run:
-        plan = self._plan
-        run, commands = lifecycle.begin(
-            tuple(self._containers), plan.strategy, plan.timeouts, began_at,
-            plan.restarts, self._first_attempt,
-        )  # fmt: skip
+        run, commands = self._begun(began_at)
         self._run = run
         self._perform(commands)
         with self._lookout.watching():
@@ -163,6 +163,13 @@ class Supervisor:
                 self._perform(commands)
                 self._lookout.look_for(self._absent(run))
         return run
+
+    def _begun(self, at: float) -> tuple[Run, tuple[Command, ...]]:
+        plan, limits, restarts = self._plan, self._plan.timeouts, self._plan.restarts
+        if self._adopted is not None:
+            return lifecycle.take_up(self._adopted, plan.strategy, limits, at, restarts)
+        tasks = tuple(self._containers)
+        return lifecycle.begin(tasks, plan.strategy, limits, at, restarts, self._first_attempt)
 
     def _diagnosed(self, event: Event) -> Event:
         """Return an end together with what its task's last lines say of its cause."""
@@ -237,6 +244,10 @@ class Supervisor:
                     self._backend.stop(command.task, kill=command.kill)
                 case DumpStacks():
                     self._backend.dump_stacks(command.task)
+                case Adopt(task, attempt):
+                    path = self._plan.log_path(task, attempt)
+                    container = self._containers[task]
+                    self._backend.adopt(container, attempt, path, self._events.put)
         if anew:
             threading.Thread(target=self._start_anew, args=(anew,), daemon=True).start()
 

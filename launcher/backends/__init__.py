@@ -44,6 +44,9 @@ class Backend(Protocol):
         that the attempt started is gone and its log is complete.
         """
 
+    def adopt(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
+        """Watch an attempt that was started before, as if it had been started now."""
+
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Ask the running attempt of a task to end, or kill it with all that it started.
 

@@ -24,11 +24,12 @@ from launcher.errors import HostError
 from launcher.events import Exited, Lost, Started, StartFailed
 from launcher.hosts import Machine
 from launcher.plan import HOST_NETWORK, Plan
-from launcher.provision import Provision
+from launcher.provision import Supply
 from launcher.results import Results, remove_container
 from launcher.task import TaskId
 
 _NOT_RUNNING = (404, 409)
+_CONFLICT = 409
 _START_S = 15.0  # for starts that are under way when the run ends
 _SIGNAL_S = 6.0
 _ANSWER_S = 5.0
@@ -63,7 +64,7 @@ class DockerBackend:
         self,
         plan: Plan,
         machines: Mapping[str, Machine],
-        provision: Provision,
+        provision: Supply,
         results: Results,
         say: Callable[[str], None],
         unreachable_s: float = UNREACHABLE_S,
@@ -83,6 +84,28 @@ class DockerBackend:
         self._starting[container.task] = (container, attempt, report)
         _in_thread(f"attempt {container.task}", self._attempt,
                    container, attempt, log_path, report)  # fmt: skip
+
+    def adopt(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
+        """Watch a container that another launcher has started, from a thread of its own."""
+        _in_thread(f"attempt {container.task}", self._adopt, container, attempt, log_path, report)
+
+    def _adopt(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
+        task = container.task
+        machine = self._machines[container.host]
+        name = creation.container_name(self._plan.run_id, task, attempt)
+        try:
+            with machine.engine.errors(f"does not describe {task}"):
+                described = machine.engine.api.inspect_container(name)
+            if described["State"]["Status"] == "created":
+                raise HostError(f"{container.host}: {task} was made and never started")
+            made = Made(container, attempt, machine, described["Id"], report)
+            follower = self._follower(made, log_path)
+        except (HostError, OSError) as error:
+            report(StartFailed(time.monotonic(), task, attempt, str(error)))
+            return
+        self._latest[task] = made
+        report(Started(time.monotonic(), task, attempt))
+        report(self._watched(made, follower))
 
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Send the signal from a thread: a host may be slow to answer."""
@@ -168,28 +191,64 @@ class DockerBackend:
     def _start(
         self, container: Container, attempt: int, log_path: str, report: Report
     ) -> tuple[Made, LogFollower]:
+        """Create and start a container; where the connection is lost meanwhile, once more."""
         machine = self._machines[container.host]
+        self._provision.of_host(machine)
+        give_up_at = time.monotonic() + self._unreachable_s
+        is_again = False
+        while True:
+            try:
+                made = self._created(machine, container, attempt, report, again=is_again)
+                return made, self._begun(made, log_path)
+            except EngineError as error:
+                is_late = time.monotonic() > give_up_at or self._provision.is_cancelled
+                if error.status is not None or is_late:
+                    raise
+            is_again = True
+            time.sleep(_PAUSE_S)
+
+    def _created(
+        self,
+        machine: Machine,
+        container: Container,
+        attempt: int,
+        report: Report,
+        *,
+        again: bool,
+    ) -> Made:
         engine = machine.engine
-        prepared = self._provision.of_host(machine)
-        body = creation.request(self._plan, container, attempt, prepared.image_id, prepared.volumes)
+        body = self._provision.request(self._plan, machine, container, attempt)
         name = creation.container_name(self._plan.run_id, container.task, attempt)
-        with engine.errors(f"cannot create the container of {container.task}"):
-            created = engine.api.create_container_from_config(body, name)
-        made = Made(container, attempt, machine, created["Id"], report)
+        try:
+            with engine.errors(f"cannot create the container of {container.task}"):
+                created = engine.api.create_container_from_config(body, name)
+        except EngineError as error:
+            if error.status != _CONFLICT or not again:
+                raise
+            remove_container(engine, name)  # made by a call whose answer was lost
+            with engine.errors(f"cannot create the container of {container.task}"):
+                created = engine.api.create_container_from_config(body, name)
+        return Made(container, attempt, machine, created["Id"], report)
+
+    def _begun(self, made: Made, log_path: str) -> LogFollower:
+        engine = made.machine.engine
         try:
             claim(engine, made.id)
             follower = self._filled(made, log_path)
-            with engine.errors(f"cannot start the container of {container.task}"):
+            with engine.errors(f"cannot start the container of {made.container.task}"):
                 engine.api.start(made.id)
         except (HostError, OSError):
             with contextlib.suppress(HostError):
                 remove_container(engine, made.id)  # its volumes are left to `finish`
             raise
-        self._latest[container.task] = made
-        return made, follower
+        self._latest[made.container.task] = made
+        return follower
 
     def _filled(self, made: Made, log_path: str) -> LogFollower:
-        self._provision.into_container(made.machine, made.id)
+        self._provision.into_container(made.machine, made.container, made.id)
+        return self._follower(made, log_path)
+
+    def _follower(self, made: Made, log_path: str) -> LogFollower:
         return LogFollower(
             made.machine.engine,
             made.id,
@@ -206,10 +265,8 @@ class DockerBackend:
             state = self._state_at_end(made)
             code, reason = _end_of(made, state)
             if code in _DAEMON_SIGNALS and not reason and _daemon_restarted(made, state):
-                why = (
-                    f"{made.container.host}: its Docker was stopped, which ended {task}; see there"
-                )
-                return Lost(time.monotonic(), task, made.attempt, f"{why}: journalctl -u docker")
+                why = f"{made.container.host}: its Docker was stopped, which ended {task}"
+                reason = f"{why}; see there: journalctl -u docker"
         except HostError as error:
             return self._lost(made, str(error))
         return Exited(time.monotonic(), task, made.attempt, code, reason)

@@ -100,6 +100,11 @@ class ProcessBackend:
         """From now on start tasks as this plan of the same run says."""
         self._plan = plan
 
+    def adopt(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
+        """Say that it cannot be: how a process ended is told to the one who started it alone."""
+        why = "a process of a launcher that is gone; launch resume starts it again"
+        report(StartFailed(time.monotonic(), container.task, attempt, why))
+
     def start_no_more(self) -> None:
         """Nothing to do: a start takes no time."""
 

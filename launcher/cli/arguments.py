@@ -175,6 +175,13 @@ def _resume(to: "ArgumentParser") -> None:
     to.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
+def _attach(to: "ArgumentParser") -> None:
+    to.add_argument("run", metavar="RUN", help="the run's name or its beginning, its folder, last")
+    to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
+    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    to.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
 def _stop(to: "ArgumentParser") -> None:
     to.add_argument("run", metavar="RUN", help="the run's name or its beginning, its folder, last")
     to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
@@ -193,6 +200,7 @@ _COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
     "build": _build,
     "push": _push,
     "collect": _collect,
+    "attach": _attach,
     "resume": _resume,
     "stop": _stop,
     "hosts": _hosts,

@@ -14,6 +14,7 @@ from launcher.cli.prompt import ask_unseen
 from launcher.cluster import Host
 from launcher.container_logs import LogFollower
 from launcher.errors import InputError, Problem
+from launcher.found import Found
 from launcher.hosts import Machine
 from launcher.logins import Logins
 from launcher.planned import planned_hosts
@@ -76,11 +77,12 @@ def _collect(run_dir: Path, machines: Mapping[str, Machine], *, keep: bool) -> H
         return None
     transfers = Transfers(None, lambda line: print(line, file=sys.stderr))
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    at_all(each, lambda item: _log_home(run_dir, *item))
+    at_all(each, lambda item: log_home(run_dir, *item))
     how = Collecting(run_dir.name, run_dir, keep, transfers.report)
     return Results(how).bring_home(machines.values())
 
 
-def _log_home(run_dir: Path, machine: Machine, one: Left) -> None:
+def log_home(run_dir: Path, machine: Machine, one: Left | Found) -> None:
+    """Bring the whole log of a container that has ended home. Raises HostError."""
     path = str(run_dir / "logs" / f"{one.task.slug}.{one.attempt}.log")
     LogFollower(machine.engine, one.id, path, is_over=lambda: True).run()

@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from launcher import config, hosts, placement, preflight
+from launcher.backends import Backend
+from launcher.cli.attach import superseded
 from launcher.cli.docker_here import local_engine
 from launcher.cli.perform import perform
 from launcher.cli.run import Asked, show
@@ -17,6 +19,7 @@ from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem
 from launcher.hosts import Machine
 from launcher.images import Images
+from launcher.lease import Lease
 from launcher.logins import Logins
 from launcher.logs import Console
 from launcher.placement import HostFacts
@@ -91,10 +94,10 @@ def _perform(
     from launcher.backends.docker import DockerBackend
     from launcher.inside import Inside
 
-    inside = Inside(made, os.environ)
-    unreachable_s = _unreachable_s(os.environ)
+    inside = Inside(made, os.environ, goes_on=asked.command.goes_on)
+    gone_s = unreachable_s(os.environ)
 
-    def backend(console: Console) -> DockerBackend:
+    def backend(console: Console) -> Backend:
         transfers = Transfers(console.show_status if console.is_terminal else None, console.say)
         cancelled = threading.Event()
         images = Images(
@@ -108,7 +111,7 @@ def _perform(
         keep = "keep" in asked.options
         how = Collecting(made.run_id, Path(made.run_dir), keep, transfers.report)
         results = Results(how)
-        return DockerBackend(made, machines, provision, results, console.say, unreachable_s)
+        return DockerBackend(made, machines, provision, results, console.say, gone_s)
 
     def replan(lost: frozenset[str]) -> Plan:
         there = {name: machine for name, machine in machines.items() if name not in lost}
@@ -119,10 +122,18 @@ def _perform(
         preflight.check(again, readings)
         return again
 
-    return perform(made, backend, replan, asked.command, as_json=asked.as_json)
+    chief = machines[made.tasks[0].host]
+    lease = Lease(made.run_id, chief.name, chief.start, superseded)
+    if asked.command.goes_on:
+        lease.take()
+    lease.keep()
+    try:
+        return perform(made, backend, replan, asked.command, as_json=asked.as_json)
+    finally:
+        lease.give_back()
 
 
-def _unreachable_s(environ: Mapping[str, str]) -> float:
+def unreachable_s(environ: Mapping[str, str]) -> float:
     """Return after how long a host that cannot be reached is given up."""
     text = environ.get(_UNREACHABLE, "")
     try:

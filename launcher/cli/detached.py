@@ -5,17 +5,21 @@ RUN/console.log. This one waits until the run is planned and checked, so that wh
 here, with the same exit code as without `--detach`.
 """
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from launcher import supervision
 from launcher.cli.command import DETACHED, Command
 
 CONSOLE = "console.log"
 _LOOK_S = 0.05
+_READ_BYTES = 1 << 16
 
 
 def begin(asked: Command, run_dir: str) -> int:
@@ -38,6 +42,41 @@ def begin(asked: Command, run_dir: str) -> int:
     run = os.path.basename(run_dir)
     print(f"{run} is under way; launch attach {run}, launch logs -f {run}, launch stop {run}")
     return 0
+
+
+def follow(run_dir: Path) -> int:
+    """Show what a run's launcher in the background says, until it ends; return its exit code.
+
+    ^C ends the showing alone.
+    """
+    run = run_dir.name
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with open(run_dir / CONSOLE, "rb") as console:
+        try:
+            while True:
+                is_over = supervision.holder(run_dir) is None  # read first: what comes is shown
+                while data := console.read(_READ_BYTES):
+                    sys.stdout.buffer.write(data)
+                sys.stdout.flush()
+                if is_over:
+                    break
+                time.sleep(_LOOK_S)
+        except KeyboardInterrupt:
+            print(f"\nlaunch: {run} goes on; launch attach {run}, launch stop {run}")
+            return 0
+    return _exit_code(run_dir)
+
+
+def _exit_code(run_dir: Path) -> int:
+    from launcher.cli.perform import EXIT_CODES
+    from launcher.run import Outcome
+
+    try:
+        report = json.loads((run_dir / "report.json").read_text(encoding="utf-8"))
+        code = EXIT_CODES[Outcome(report["outcome"])]
+        return code or (3 if report["left_on_hosts"] else 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return 1  # it was killed
 
 
 def _words(asked: Command, run_dir: str) -> list[str]:

@@ -33,6 +33,7 @@ commands:
   tf-config [FILE|-] print a TF_CONFIG (default: $TF_CONFIG) in chief form, and why
   ps                 list runs, from the hosts of a cluster.yaml and from ./runs
   logs RUN [TASK]    print the logs of all attempts; -f follows until the run has ended
+  attach RUN         supervise a run again whose launcher is gone, or watch it
   stop RUN           end a run, its state saved where it can
   resume RUN         go on with a run from its last checkpoint
   collect RUN        bring home what a run left on its hosts, and remove it there

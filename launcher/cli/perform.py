@@ -55,18 +55,22 @@ def perform_processes(
 def perform(
     plan: Plan,
     make_backend: Callable[[Console], Backend],
-    replan: Replan,
+    replan: Replan | None,
     asked: Command,
     *,
+    adopted: Mapping[TaskId, int] | None = None,
     as_json: bool,
 ) -> int:
     """Run a plan to its end and report; return the exit code.
+
+    adopted: of a run that another launcher began, each task's latest attempt.
 
     Raises:
         InputError, HostError: nothing was started.
     """
     gc.enable()
-    result = _perform(plan, make_backend, replan, asked, sys.stderr if as_json else sys.stdout)
+    stream = sys.stderr if as_json else sys.stdout
+    result = _perform(plan, make_backend, replan, asked, adopted, stream)
     try:
         _show(result, as_json=as_json)
         sys.stdout.flush()
@@ -84,15 +88,18 @@ def _exit_code(result: Result) -> int:
 def _perform(
     plan: Plan,
     make_backend: Callable[[Console], Backend],
-    replan: Replan,
+    replan: Replan | None,
     asked: Command,
+    adopted: Mapping[TaskId, int] | None,
     stream: TextIO,
 ) -> Result:
     directory = RunDirectory(plan.run_dir, again=asked.goes_on or asked.is_detached)
     with supervision.hold(plan.run_dir):
-        directory.write("plan.json", plan.to_dict())
-        directory.write("command.json", asked.to_dict())
-        supervisor = _supervisor(plan, make_backend, replan, directory, stream)
+        if adopted is None or not (directory.path / "plan.json").exists():
+            directory.write("plan.json", plan.to_dict())
+        if adopted is None:
+            directory.write("command.json", asked.to_dict())
+        supervisor = _supervisor(plan, make_backend, replan, adopted, directory, stream)
         with supervisor.listening():
             result = supervisor.run()
             _keep(directory, report.to_dict(result))
@@ -127,7 +134,8 @@ def _show(result: Result, *, as_json: bool) -> None:
 def _supervisor(
     plan: Plan,
     make_backend: Callable[[Console], Backend],
-    replan: Replan,
+    replan: Replan | None,
+    adopted: Mapping[TaskId, int] | None,
     directory: RunDirectory,
     stream: TextIO,
 ) -> Supervisor:
@@ -147,7 +155,9 @@ def _supervisor(
     for note in plan.notes:
         console.say(f"note: {note}")
     backend, first = make_backend(console), directory.last_attempt() + 1
-    supervisor = Supervisor(plan, backend, directory, console, replan=replan, first_attempt=first)
+    supervisor = Supervisor(
+        plan, backend, directory, console, replan=replan, first_attempt=first, adopted=adopted
+    )
     return supervisor
 
 

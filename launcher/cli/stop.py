@@ -10,7 +10,7 @@ from typing import Any
 
 from launcher import supervision
 from launcher.cli.arguments import parser
-from launcher.cli.runs import folder_of
+from launcher.cli.which_run import folder_here
 from launcher.errors import HostError, InputError, Problem
 
 _LOOK_S = 0.05
@@ -20,7 +20,7 @@ _SAVED = ("succeeded", "stopped, its state is saved")
 def main(words: list[str]) -> int:
     """Stop a run; 0 where it has succeeded or saved its state, 1 where it ended otherwise."""
     options = parser("stop").parse_args(words)
-    run_dir = Path(folder_of(options.run, options.runs_dir))
+    run_dir = folder_here(options.run, options.runs_dir)
     holder = supervision.holder(run_dir)
     if holder is None:
         raise InputError(Problem(run_dir.name, "nobody supervises it; launch attach takes it up"))

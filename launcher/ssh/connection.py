@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from launcher.errors import HostError
 from launcher.ssh import commands, socket_access
 from launcher.ssh.commands import NotInTime
+from launcher.ssh.session import HostSession
 from launcher.ssh.stream import SocketLike, Stream
 from launcher.ssh.values import Completed, Target
 
@@ -130,6 +131,16 @@ class Connection:
             raise self._error(f"`{shown}` could not be run: {error or 'connection lost'}") from None
         finally:
             self._sessions.release()
+
+    def start(self, script: str) -> HostSession:
+        """Start a shell script that runs until it ends or is closed; it takes one session.
+
+        Raises:
+            HostError: it could not be started.
+        """
+        with self._kept(self._sessions, self._stream_sessions) as give_back:
+            channel = self._session(time.monotonic() + _OPEN_S)
+            return HostSession(channel, script, give_back)
 
     def close(self) -> None:
         """Close the connection with all that is open in it; it cannot be used again."""

@@ -1,0 +1,121 @@
+"""Who supervises a run, told on its chief's host: two launchers never do, from whatever machines.
+
+A lock on the host, held by a small command in a session of the one connection. It falls when that
+connection does, and also when the launcher is gone without a word: the command expects a sign of
+life every few seconds. Nothing is left behind but, after a launcher was killed, an empty file.
+"""
+
+import contextlib
+import getpass
+import os
+import shlex
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from launcher.errors import HostError
+
+BEAT_S = 5.0
+LAPSE_S = 20.0  # without a sign of life
+_ANSWER_S = 10.0
+_AGAIN_S = 1.0
+_SCRIPT = """\
+f={file}
+command -v flock >/dev/null && command -v timeout >/dev/null || {{ echo none; exit; }}
+( exec 9>>"$f" ) 2>/dev/null || {{ echo "held another user"; exit; }}
+exec 9>>"$f"
+flock -n 9 || {{ echo "held $(cat "$f")"; exit; }}
+echo {who} >"$f"
+echo ours
+while x=$(timeout {lapse} dd bs=1 count=1 2>/dev/null) && [ "$x" = . ]; do :; done
+[ "$x" != q ] || rm -f "$f"
+"""
+
+
+class Session(Protocol):
+    """A command that runs on a host."""
+
+    def read_line(self, timeout_s: float) -> str: ...
+    def send(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class Lease:
+    """One run's lease, kept by a thread until it is given back.
+
+    run: starts a shell script on the host.
+    on_loss: called once if another launcher has taken the run up meanwhile, with who that is.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        host: str,
+        run: Callable[[str], Session],
+        on_loss: Callable[[str], None] = lambda who: None,
+    ) -> None:
+        self._run_id = run_id
+        self._host = host
+        self._run = run
+        self._on_loss = on_loss
+        self._given_back = threading.Event()
+        self._session: Session | None = None
+
+    def take(self) -> None:
+        """Take the lease, or raise HostError with who holds it."""
+        self._session = self._taken()
+
+    def keep(self) -> None:
+        """From now on give signs of life, and take it again where the connection was lost."""
+        threading.Thread(target=self._keep, name="lease", daemon=True).start()
+
+    def give_back(self) -> None:
+        """Let another launcher have it."""
+        self._given_back.set()
+        if self._session is not None:
+            with contextlib.suppress(OSError):
+                self._session.send(b"q")
+            self._session.close()
+
+    def _taken(self) -> Session | None:
+        file = f"/tmp/launch-{self._run_id}.lease"  # noqa: S108 - on the host, held by a lock
+        who = f"{getpass.getuser()} on {socket.gethostname()} (process {os.getpid()})"
+        script = _SCRIPT.format(file=shlex.quote(file), who=shlex.quote(who), lapse=int(LAPSE_S))
+        session = self._run(script)
+        answer = session.read_line(_ANSWER_S)
+        if answer == "ours":
+            return session
+        session.close()
+        if answer.startswith("held "):
+            raise Held(f"{self._run_id}: {answer.removeprefix('held ')} supervises it")
+        if answer == "none":  # no flock there: names of attempts alone keep two apart
+            return None
+        raise HostError(f"{self._host}: does not say who supervises {self._run_id}")
+
+    def _keep(self) -> None:
+        lost_since = None if self._session is not None else time.monotonic()
+        pause_s = 0.0
+        while not self._given_back.wait(pause_s):
+            pause_s = BEAT_S if lost_since is None else _AGAIN_S
+            try:
+                if lost_since is None and self._session is not None:
+                    self._session.send(b".")
+                    continue
+                self._session = self._taken()
+                if self._session is None:
+                    return
+                lost_since, pause_s = None, BEAT_S
+            except Held as held:
+                # Our own old session may hold it until it has lapsed.
+                if lost_since is not None and time.monotonic() > lost_since + 2 * LAPSE_S:
+                    self._on_loss(str(held))
+                    return
+                lost_since = lost_since or time.monotonic()
+            except (HostError, OSError):
+                lost_since = lost_since or time.monotonic()
+
+
+class Held(HostError):
+    """Another launcher supervises the run."""
