@@ -65,6 +65,8 @@ class Provision:
     def into_container(self, machine: Machine, container_id: str) -> None:
         """Put code and secrets into a container that was created. Raises HostError."""
         self._go_on(machine)
+        for data in self._data.values():
+            data.await_whole(machine.engine)
         self._inside.fill(machine.engine, container_id, self.of_host(machine).user)
         self._go_on(machine)
 

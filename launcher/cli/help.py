@@ -32,6 +32,7 @@ commands:
   ps                 list runs, from the hosts of a cluster.yaml and from ./runs
   logs RUN [TASK]    print the logs of all attempts; -f follows until the run has ended
   collect RUN        bring home what a run left on its hosts, and remove it there
+  gc                 remove what dead runs left on the hosts (--dry-run: say what)
   hosts [trust]      list the hosts of a cluster.yaml; trust their keys after asking
   exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND
   build [CONTEXT]    build an image (mnist.Dockerfile) here, with a tag for good and latest
