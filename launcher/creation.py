@@ -15,6 +15,7 @@ from launcher.plan import HOST_NETWORK, Plan
 from launcher.task import TaskId, TaskType
 
 SCHEMA = "1"
+SCHEMA_LABEL = "launch.schema"
 RUN_LABEL = "launch.run"
 TASK_LABEL = "launch.task"
 ATTEMPT_LABEL = "launch.attempt"
@@ -40,7 +41,7 @@ def container_name(run_id: str, task: TaskId, attempt: int) -> str:
 
 def run_labels(run_id: str) -> dict[str, str]:
     """Return the labels of everything that a run makes on an engine."""
-    return {"launch.schema": SCHEMA, RUN_LABEL: run_id}
+    return {SCHEMA_LABEL: SCHEMA, RUN_LABEL: run_id}
 
 
 def request(

@@ -107,6 +107,8 @@ class Provision:
         """Put code and secrets into a container that was created. Raises HostError."""
         self._go_on(machine)
         held = self.of_host(machine)
+        for data in self._data.values():
+            data.await_whole(machine.engine)
         self._inside.fill(machine.engine, container, container_id, held.user, held.there)
         self._go_on(machine)
 

@@ -49,7 +49,17 @@ FLOORS: dict[str, int] = {
     "at_once": 2,
     "supervision": 2,
     **dict.fromkeys(
-        ["found", "overview", "runs_here", "log_sources", "logs_on_hosts", "planned"], 2
+        [
+            "found",
+            "overview",
+            "runs_here",
+            "log_sources",
+            "logs_on_hosts",
+            "planned",
+            "garbage",
+            "sweeping",
+        ],
+        2,
     ),
     "logins": 2,
     **dict.fromkeys(["supervisor", "report", "blame"], 3),
@@ -215,7 +225,16 @@ OF_CONTAINERS |= {
     "provision",
     "results",
     "transfers",
-    *("found", "overview", "runs_here", "planned", "log_sources", "logs_on_hosts"),
+    *(
+        "found",
+        "overview",
+        "runs_here",
+        "planned",
+        "garbage",
+        "sweeping",
+        "log_sources",
+        "logs_on_hosts",
+    ),
 }
 LAZY = {"facts"}  # imports subprocess where some plans need it
 START_UP = sorted(set(FLOORS) - ONCE_DECIDED - OF_CONTAINERS - LAZY - {"schema", "cli", "__main__"})

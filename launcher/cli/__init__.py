@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from gc import disable as disable_gc  # `launcher.cli.gc` is a command
 
 COMMANDS = (
-    *("build", "check", "collect", "completion", "exec", "hosts", "logs", "ps", "push"),
-    *("attach", "resume", "stop", "tf-config"),
+    *("attach", "build", "check", "collect", "completion", "exec", "gc", "hosts", "logs", "ps"),
+    *("push", "resume", "stop", "tf-config"),
 )
 # Commands to come: a trainer of such a name is written ./submit.py.
-RESERVED = frozenset({"gc", "submit", "pack", "run"})
+RESERVED = frozenset({"submit", "pack", "run"})
 
 _DOCKER_EXTRA = ("docker", "paramiko", "requests", "rich", "urllib3")
 

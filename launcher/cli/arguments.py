@@ -189,6 +189,22 @@ def _stop(to: "ArgumentParser") -> None:
     to.add_argument("--json", action="store_true", help="print how it ended as JSON")
 
 
+def _gc(to: "ArgumentParser") -> None:
+    to.add_argument("--cluster", metavar="FILE", help=f"{_CLUSTER}, else this machine alone")
+    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    to.add_argument("--dry-run", action="store_true", help="say what would go, remove nothing")
+    older = "what nothing here vouches for, and synced data: only from this age (default: 168)"
+    to.add_argument("--older", metavar="HOURS", type=_hours, default=168.0, help=older)
+    to.add_argument("--json", action="store_true", help="print what was removed as JSON")
+
+
+def _hours(text: str) -> float:
+    hours = float(text)
+    if not 0 <= hours < float("inf"):
+        raise ValueError
+    return hours
+
+
 def _completion(to: "ArgumentParser") -> None:
     to.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
@@ -206,5 +222,6 @@ _COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
     "hosts": _hosts,
     "ps": _ps,
     "logs": _logs,
+    "gc": _gc,
     "completion": _completion,
 }

@@ -37,6 +37,7 @@ commands:
   stop RUN           end a run, its state saved where it can
   resume RUN         go on with a run from its last checkpoint
   collect RUN        bring home what a run left on its hosts, and remove it there
+  gc                 remove what dead runs left on the hosts (--dry-run: say what)
   hosts [trust]      list the hosts of a cluster.yaml; trust their keys after asking
   exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND
   build [CONTEXT]    build an image (mnist.Dockerfile) here, with a tag for good and latest

@@ -25,6 +25,7 @@ from launcher.transfer import OnProgress, Progress
 _BATCH_BYTES = 32 << 20  # an archive ends with the first file after so many bytes …
 _BATCH_S = 5.0  # … and seconds
 _WAIT_S = 0.2
+_DECIDED_S = 6.0
 
 
 class DataSync:
@@ -69,6 +70,25 @@ class DataSync:
                     self._send(there, volume, volume.container(image_id), content)
                     volume.complete(fill)
         return volume.name
+
+    def await_whole(self, there: Engine) -> None:
+        """Return where the volume, which a container has now, holds all of the content.
+
+        It may have been removed before the container was made, as nothing used it then. Who
+        removes it lets others wait for a moment until it is decided.
+
+        Raises:
+            HostError: it does not.
+        """
+        volume = DataVolume(there, self._content().hash)
+        give_up_at = time.monotonic() + _DECIDED_S
+        while not volume.is_complete():
+            if time.monotonic() > give_up_at:
+                raise HostError(
+                    f"{there.host}: {self._what} was removed while the task was being made; start "
+                    "the run again"
+                )
+            time.sleep(_WAIT_S)
 
     def _content(self) -> Content:
         with self._lock:

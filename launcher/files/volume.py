@@ -7,6 +7,7 @@ unfinished one has come stands in that container, which stays when sending was i
 
 import os
 import socket
+import time
 import uuid
 from typing import Any
 
@@ -69,6 +70,41 @@ class DataVolume:
         except EngineError as error:
             if error.status != _MISSING:
                 raise
+
+    def remove(self, claimed_s: float) -> bool:
+        """Remove the volume unless a container uses it; whether it is gone.
+
+        Its mark goes first. Who looks for the data from then on sends it anew; who has looked
+        before has a container with the volume within `claimed_s`, which keeps it.
+
+        Raises:
+            HostError: the engine refuses something else.
+        """
+        fill = self._fills().get(self._mark)
+        self._removed(self._mark)
+        time.sleep(claimed_s)
+        if self._removed(self.name):
+            return True
+        if fill is not None and not self._is_being_filled():
+            with self._engine.errors(f"cannot make the volume {self._mark}"):
+                labels = {**self._labels, _FILL_LABEL: fill}
+                self._engine.api.create_volume(self._mark, labels=labels)
+        return False
+
+    def _removed(self, name: str) -> bool:
+        """Remove a volume that nothing uses; whether it is gone."""
+        try:
+            with self._engine.errors(f"cannot remove the volume {name}"):
+                self._engine.api.remove_volume(name)
+        except EngineError as error:
+            if error.status not in (_CONFLICT, _MISSING):
+                raise
+            return error.status == _MISSING
+        return True
+
+    def _is_being_filled(self) -> bool:
+        with self._engine.errors("does not list its containers"):
+            return bool(self._engine.api.containers(all=True, filters={"name": f"^/{self.name}$"}))
 
     def container(self, image_id: str) -> str:
         """Return the container through which to fill it, new or an interrupted call's.

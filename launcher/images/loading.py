@@ -60,8 +60,11 @@ class Archive(NamedTuple):
         return f"{self.layers.index(layer)}.tar"
 
 
-def archives(whole: Archive, image_id: str) -> tuple[Archive, ...]:
-    """Return what to load one after the other; the last of them makes the image whole."""
+def archives(whole: Archive, image_id: str, created: str = "") -> tuple[Archive, ...]:
+    """Return what to load one after the other; the last of them makes the image whole.
+
+    created: the present time (RFC 3339), by which one sees later how old what was left is.
+    """
     found = []
     waiting: dict[str, Blob] = {}
     for at, layer in enumerate(whole.layers, 1):
@@ -70,7 +73,7 @@ def archives(whole: Archive, image_id: str) -> tuple[Archive, ...]:
         size_bytes = sum(blob.size_bytes for blob in waiting.values())
         if size_bytes >= PART_BYTES and at < len(whole.layers):
             stack = whole.layers[:at]
-            part = _part_of(whole.config, stack, image_id)
+            part = _part_of(whole.config, stack, image_id, created)
             found.append(Archive(part, stack, waiting, _partial_name(stack)))
             waiting = {}
     return (*found, whole._replace(blobs=waiting))
@@ -81,9 +84,11 @@ def is_small(archive: Archive) -> bool:
     return archive.size_bytes <= _SMALL_BYTES
 
 
-def _part_of(config: bytes, stack: tuple[str, ...], image_id: str) -> bytes:
+def _part_of(config: bytes, stack: tuple[str, ...], image_id: str, created: str) -> bytes:
     whole = json.loads(config)
     part = {key: whole[key] for key in ("architecture", "os", "variant") if key in whole}
+    if created:
+        part["created"] = created
     part["config"] = {"Labels": {PARTIAL_LABEL: image_id}}
     part["rootfs"] = {"type": "layers", "diff_ids": stack}
     return json.dumps(part, sort_keys=True).encode()

@@ -5,6 +5,7 @@ behind what has arrived.
 """
 
 import contextlib
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from itertools import accumulate
@@ -70,7 +71,7 @@ class Shipping:
         first = 0 if stores_content else longest_prefix(there, layers, name)
         config, blobs = self._packing.pack(layers[first:])
         whole = loading.Archive(config, layers, blobs, name)
-        parts = (whole,) if stores_content else loading.archives(whole, self._image.id)
+        parts = (whole,) if stores_content else loading.archives(whole, self._image.id, _now())
         if len(parts) > 1:
             self._cache.note_parts(there.host)
         sent = _Sent(parts, first, on_shipped)
@@ -134,6 +135,10 @@ class Shipping:
                         contextlib.suppress(ImageNotFound):  # fmt: skip
                     there.api.remove_image(part.id, force=True)
         self._cache.forget_parts(there.host)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _is_spoilt(error: EngineError) -> bool:

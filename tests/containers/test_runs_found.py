@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,15 @@ def test_a_host_that_is_gone(
     assert f"{run}  sh   partly seen  2/3 without worker:2  h1 h2" in done.out
     value = json.loads(other.run("ps", "--json").out)
     assert list(value["unreached"]) == ["h3"] and value["hosts"] == ["h1", "h2", "h3"]
+
+
+def test_a_host_that_does_not_answer(testbed: Testbed, other: Launching) -> None:
+    """A host whose cable is pulled is waited for, but not for long."""
+    testbed.hosts[2].cut()
+    began = time.monotonic()
+    done = other.run("ps")
+    assert done.code == 3 and "does not answer within 8 s" in done.err
+    assert time.monotonic() - began < 15
 
 
 def test_a_run_that_is_over(user: Launching, remote: Engines, testbed: Testbed) -> None:

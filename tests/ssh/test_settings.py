@@ -47,6 +47,14 @@ def test_keys_of_the_file(home: Path) -> None:
     assert found.connect_timeout_s == 7
 
 
+def test_who_waits_less(home: Path) -> None:
+    """A command may wait less for hosts of which the file does not say how long to try."""
+    (home / ".ssh" / "config").write_text("Host a\n ConnectTimeout 20\n")
+    config = Config(home, 8)
+    waits = [config.settings(Target(name, name)).connect_timeout_s for name in ("a", "b")]
+    assert waits == [20, 8]
+
+
 def test_cluster_yaml_wins(home: Path) -> None:
     """User, port and key of cluster.yaml win over the file's; the rest stays."""
     target = Target("gpu1", "gpu1", user="me", port=23, identity_file="~/key")
