@@ -37,6 +37,7 @@ FLOORS: dict[str, int] = {
             "observed",
             "telling",
             "ports",
+            "plan_label",
             "schema",
         ],
         1,
@@ -47,7 +48,7 @@ FLOORS: dict[str, int] = {
     ),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
     "at_once": 2,
-    "supervision": 2,
+    **dict.fromkeys(["supervision", "lease", "heritage"], 2),
     **dict.fromkeys(
         [
             "found",
@@ -215,7 +216,7 @@ ONCE_DECIDED = {
     "blame",
 }
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
-OF_CONTAINERS |= {"host_clock"}
+OF_CONTAINERS |= {"host_clock", "lease", "heritage", "plan_label"}
 OF_CONTAINERS |= {
     "building",
     "creation",

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from launcher.supervision import hold
 from tests.conftest import DEADLINE_S, Launching, until
 
 
@@ -51,11 +50,10 @@ def test_a_run_that_has_ended(launching: Launching) -> None:
 
 def test_a_run_with_its_launcher(launching: Launching) -> None:
     """A run that is supervised here is running, and its supervisor is named."""
-    running(launching)
-    with hold(launching.run_dir()):
-        (run,) = listed(launching)
+    process = running(launching)
+    (run,) = listed(launching)
     assert (run["state"], run["up"], run["total"]) == ("running", 2, 2)
-    assert run["supervisor"].startswith(f"process {os.getpid()} on ")
+    assert run["supervisor"].startswith(f"process {process.pid} on ")
 
 
 def test_a_killed_launcher(launching: Launching) -> None:

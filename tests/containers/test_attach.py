@@ -1,0 +1,111 @@
+"""A run outlives its launcher, and another launcher takes it up: whatever happened meanwhile."""
+
+import json
+import shutil
+import signal
+
+import pytest
+
+from tests.conftest import Launching, until
+from tests.containers.conftest import Engines
+from tests.containers.test_hosts import sh
+from tests.containers.test_recovery import COUNTER, one_host
+from tests.testbed import Testbed
+
+pytestmark = pytest.mark.testbed
+
+
+def orphaned(user: Launching, testbed: Testbed, last: int, text: str = "") -> str:
+    """Begin a run, kill its launcher while it counts, and return its name."""
+    user.cluster(one_host(testbed) + text)
+    process = user.start(*sh(COUNTER.format(last=last)))
+    until(lambda: b'"step":9,' in user.log("worker-0"), "steps")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return user.run_dir().name
+
+
+def steps(user: Launching, attempt: int = 1) -> list[int]:
+    """Return the steps that a task has told, in the order of its log."""
+    lines = user.log("worker-0", attempt).decode().splitlines()
+    return [json.loads(line.removeprefix("@launch "))["step"] for line in lines if "@" in line]
+
+
+def test_taken_up_while_it_runs(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """The container goes on without a launcher; who attaches gets all of its log, and its end."""
+    run = orphaned(user, testbed, last=200)
+    assert len(remote.running()) == 1
+    done = user.run("attach", run)
+    assert done.code == 0, done.err
+    assert steps(user) == list(range(1, 201))
+    assert user.report()["outcome"] == "succeeded"
+    assert (user.run_dir() / "output/worker-0/state").read_text() == "200\n"
+    assert remote.left() == []
+
+
+def test_taken_up_after_it_has_ended(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """A run that ended meanwhile is told as if it had been watched."""
+    run = orphaned(user, testbed, last=60)
+    until(lambda: remote.running() == [], "its end")
+    done = user.run("attach", run)
+    assert done.code == 0, done.err
+    assert steps(user) == list(range(1, 61))
+    assert remote.left() == []
+
+
+def test_taken_up_on_another_machine(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """Nothing but cluster.yaml is needed: what a restart takes is in the earlier container."""
+    user.write("note.txt", "kept")
+    secret = "code: .\nsecrets: {token: {file: note.txt}}\nrestarts: {backoff_s: 0}\n"
+    run = orphaned(user, testbed, 10_000, secret)
+    shutil.rmtree(user.folder / "runs")
+    (name,) = remote.running()
+    process = user.start("attach", "--cluster", "cluster.yaml", run)
+    until(lambda: len(steps(user)) > 9, "its log")
+    testbed.hosts[0].docker("kill", name.lstrip("/"))
+    until(lambda: b'"step":2,' in user.log("worker-0", 2), "another attempt")
+    (again,) = remote.running()
+    held = ["/data/note.txt", "/run/secrets/token"]
+    assert testbed.hosts[0].docker("exec", again.lstrip("/"), "cat", *held) == "keptkept"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    assert remote.left() == []
+
+
+def test_one_launcher_at_a_time(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """Who wants a run that is supervised is told by whom, on this machine and on another."""
+    user.cluster(one_host(testbed))
+    process = user.start(*sh(COUNTER.format(last=10_000)))
+    until(lambda: b'"step":9,' in user.log("worker-0"), "steps")
+    run = user.run_dir().name
+    refused = user.run("attach", run)
+    assert refused.code == 3
+    assert f"process {process.pid} on" in refused.err
+    elsewhere = user.run("attach", "--runs-dir", "other", "--cluster", "cluster.yaml", run)
+    assert elsewhere.code == 3
+    assert f"(process {process.pid}) supervises it" in elsewhere.err
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert remote.left() == []
+
+
+def test_watching_a_launcher_in_the_background(
+    user: Launching, remote: Engines, testbed: Testbed
+) -> None:
+    """Who attaches to what is supervised in the background sees its console, to its end."""
+    user.cluster(one_host(testbed))
+    assert user.run("--detach", *sh(COUNTER.format(last=100))).code == 0
+    done = user.run("attach", "last")
+    assert done.code == 0, done.err
+    assert "worker:0 | from 0" in done.out
+    assert "succeeded after" in done.out
+
+
+def test_a_run_that_is_over(user: Launching, testbed: Testbed) -> None:
+    """A run of which nothing is left on its hosts is not taken up."""
+    user.cluster(one_host(testbed))
+    assert user.run(*sh("true")).code == 0
+    done = user.run("attach", "last")
+    assert done.code == 2
+    assert "no container of it is on its hosts" in done.err
