@@ -6,6 +6,7 @@ What is read here are facts; what they mean for a plan is `preflight`'s and `pla
 import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -13,19 +14,23 @@ from launcher.at_once import attempts
 from launcher.cluster import Host
 from launcher.engine import DEFAULT_SOCKET, Engine, local_socket, open_local
 from launcher.errors import HostError
-from launcher.logins import SCRIPT_S, Logins
+from launcher.logins import SCRIPT_S, Logins, Said
 
 
 class Machine(NamedTuple):
     """One host, reached.
 
-    shell: runs a POSIX shell script there as the login user and returns what it prints.
+    ask: runs a POSIX shell script there as the login user and returns what it prints.
     """
 
     name: str
     host: Host
     engine: Engine
-    shell: Callable[[str], str]
+    ask: Callable[[str], Said]
+
+    def shell(self, script: str) -> str:
+        """Return what a script prints there. Raises HostError."""
+        return self.ask(script).text
 
 
 class Opened(NamedTuple):
@@ -64,14 +69,15 @@ def _this_machine(name: str, host: Host) -> Machine:
     return Machine(name, host, Engine(name, open_local, path), lambda script: _run(name, script))
 
 
-def _run(name: str, script: str) -> str:
+def _run(name: str, script: str) -> Said:
+    asked_at = time.time()
     try:
         done = subprocess.run(
             ["sh", "-s"], input=script.encode(), capture_output=True, timeout=SCRIPT_S, check=False
         )
     except subprocess.TimeoutExpired:
         raise HostError(f"{name}: did not say within {SCRIPT_S:g} s what it has") from None
-    return done.stdout.decode(errors="replace")
+    return Said(done.stdout.decode(errors="replace"), asked_at, time.time())
 
 
 def _other_machine(name: str, host: Host, logins: Logins) -> Machine:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from launcher import config, preflight, questions
+from launcher import config, preflight, questions, readings
 from launcher.errors import HostError
 from launcher.layout import Job
 from launcher.plan import plan
-from launcher.preflight import Gpu, Reading
+from launcher.readings import Gpu, Reading
 
 GPUS = (Gpu("0", "GPU-aaaa"), Gpu("1", "GPU-bbbb"))
 IDLE = Reading(gpus=GPUS, gives_gpus=True)
@@ -91,11 +91,11 @@ def test_the_script_tells_missing_from_forbidden(tmp_path: object) -> None:
     odd = f"{tmp_path}/a b'c"
     script = questions.question(False, [odd, "/"]).script
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=False)
-    assert preflight._sections(done.stdout)["missing"] == [odd]
-    assert preflight._sections(done.stdout)["ports"]
+    assert readings._sections(done.stdout)["missing"] == [odd]
+    assert readings._sections(done.stdout)["ports"]
 
 
 @pytest.mark.parametrize("lines", [["none"], []])
 def test_no_gpus_are_no_list(lines: list[str]) -> None:
     """A host without nvidia-smi differs from one whose nvidia-smi shows no GPU."""
-    assert preflight._gpus(lines) == (None if lines else ())
+    assert readings._gpus(lines) == (None if lines else ())

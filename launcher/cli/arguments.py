@@ -13,6 +13,7 @@ with without("gettext"):  # its translations of two messages cost more than the 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
+PREFLIGHTS = ("auto", "full", "none")
 STRATEGIES = ("auto", "multi_worker_mirrored", "parameter_server")
 
 
@@ -32,6 +33,7 @@ RUN_OPTIONS = (
     Option("strategy", "NAME", "how to train", STRATEGIES),
     Option("dry-run", None, "print the plan, start nothing"),
     Option("hosts", None, "with --dry-run: ask the hosts for ports and GPUs"),
+    Option("preflight", "HOW", "how much of the hosts is checked before", PREFLIGHTS),
     Option("keep", None, "leave containers and volumes where they are"),
     Option("runs-dir", "DIR", "where runs are kept"),
     Option("uai-args", None, "the platform's arguments for any script"),
@@ -98,6 +100,7 @@ def complete_parser() -> "ArgumentParser":
 def _check(to: "ArgumentParser") -> None:
     to.add_argument("file", nargs="?", metavar="FILE", default="cluster.yaml")
     to.add_argument("--schema", action="store_true", help="print the file's JSON Schema")
+    to.add_argument("--hosts", action="store_true", help="check every host of the file too")
     to.add_argument("--json", action="store_true", help="print the problems as JSON")
 
 

@@ -18,6 +18,8 @@ options:
   --strategy NAME    auto, multi_worker_mirrored or parameter_server, over the file's
   --dry-run          print the plan that would run, and start nothing
   --hosts            with --dry-run: ask the hosts for their free ports and GPUs
+  --preflight HOW    auto: whether hosts reach each other is tried where that was not
+                     seen within a day; full: before this run too; none: never
   --keep             leave a run's containers and volumes on the hosts when it ends
   --runs-dir DIR     where runs are kept (default: $LAUNCH_RUNS, else ./runs)
   --uai-args         give a script named by path the platform's arguments too
@@ -27,7 +29,8 @@ options:
   -h, --help         print this text
 
 commands:
-  check [FILE]       print every problem in a cluster.yaml (--schema: its JSON Schema)
+  check [FILE]       print every problem in a cluster.yaml (--schema: its JSON Schema),
+                     with --hosts those of its hosts too
   tf-config [FILE|-] print a TF_CONFIG (default: $TF_CONFIG) in chief form, and why
   collect RUN        bring home what a run left on its hosts, and remove it there
   hosts [trust]      list the hosts of a cluster.yaml; trust their keys after asking

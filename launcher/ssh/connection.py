@@ -131,6 +131,13 @@ class Connection:
         finally:
             self._sessions.release()
 
+    def open_command(self, command: str) -> Stream:
+        """Return the input and output of a command on the host; closing it ends its input.
+
+        It takes one of the few session channels while it is open. Raises HostError.
+        """
+        return self._streamed(command, "more commands run there than its sshd has sessions for")
+
     def close(self) -> None:
         """Close the connection with all that is open in it; it cannot be used again."""
         with self._lock:
@@ -189,14 +196,18 @@ class Connection:
 
     def _dial_stdio(self, path: str) -> Stream:
         """Return Docker's own relay to a socket; it takes one of few session channels."""
+        return self._streamed(
+            f"env DOCKER_HOST=unix://{path} docker system dial-stdio",
+            "its sshd allows no forwarding to sockets, and more streams are open than it has "
+            "sessions for: set AllowStreamLocalForwarding yes in its sshd_config",
+        )
+
+    def _streamed(self, command: str, too_many: str) -> Stream:
         if not self._stream_sessions.acquire(timeout=_OPEN_S):
-            raise self._error(
-                "its sshd allows no forwarding to sockets, and more streams are open than it has "
-                "sessions for: set AllowStreamLocalForwarding yes in its sshd_config"
-            )
+            raise self._error(too_many)
         with self._kept(self._sessions, self._stream_sessions) as give_back:
             channel = self._session(time.monotonic() + _OPEN_S)
-            channel.exec_command(f"env DOCKER_HOST=unix://{path} docker system dial-stdio")
+            channel.exec_command(command)
             return Stream(channel, f"the connection to {self.target.name} was lost", give_back)
 
     @contextmanager
