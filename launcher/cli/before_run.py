@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 
 from launcher import preflight
+from launcher.cli.interrupts import held_back
 from launcher.cli.run import Asked
 from launcher.cluster import ClusterSpec
 from launcher.connectivity.passes import Passes
@@ -63,7 +64,9 @@ def _connected(
     """Return what could not be tried. Raises HostError where hosts do not reach each other."""
     from launcher import connectivity
 
-    matrix = connectivity.check(plan, spec.python or CONTAINER_PYTHON, machines, logins.connection)
+    python = spec.python or CONTAINER_PYTHON
+    with held_back():
+        matrix = connectivity.check(plan, python, machines, logins.connection)
     if matrix.problems:
         raise HostError("\n".join(matrix.problems))
     if matrix.has_passed:

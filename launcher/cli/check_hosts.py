@@ -14,6 +14,7 @@ from launcher import connectivity, facts, hosts, preflight, questions
 from launcher.at_once import attempts
 from launcher.cli.before_run import CONTAINER_PYTHON, meet_over_network, passes_of
 from launcher.cli.containers import engine_here, plan_on
+from launcher.cli.interrupts import held_back
 from launcher.cli.prompt import ask_unseen
 from launcher.cli.run import Asked
 from launcher.cluster import Backend, ClusterSpec
@@ -115,8 +116,9 @@ def _checked(spec: ClusterSpec) -> Checked:
         except InputError as error:
             unplanned = error.problems
         there = {name: machine for name, machine in machines.items() if name in readings}
-        with ThreadPoolExecutor(1, "matrix") as pool:
-            trying = pool.submit(_matrix, spec, plan, there, logins)
+        with held_back(), ThreadPoolExecutor(1, "matrix") as pool:
+            taken = {name: reading.taken_ports for name, reading in readings.items()}
+            trying = pool.submit(_matrix, spec, plan, there, logins, taken)
             surveys, lost = _surveys(spec, there, readings)
         readings = {
             n: r._replace(disk=surveys[n].disk) for n, r in readings.items() if n in surveys
@@ -126,12 +128,16 @@ def _checked(spec: ClusterSpec) -> Checked:
 
 
 def _matrix(
-    spec: ClusterSpec, plan: Plan | None, machines: Mapping[str, Machine], logins: Logins
+    spec: ClusterSpec,
+    plan: Plan | None,
+    machines: Mapping[str, Machine],
+    logins: Logins,
+    taken: Mapping[str, frozenset[int]],
 ) -> Matrix | None:
     if plan is None or not meet_over_network(plan):
         return None
     python = spec.python or CONTAINER_PYTHON
-    matrix = connectivity.check(plan, python, machines, logins.connection)
+    matrix = connectivity.check(plan, python, machines, logins.connection, taken)
     passes = passes_of(spec, plan)
     if matrix.has_passed:
         passes.note()

@@ -6,10 +6,11 @@ through this machine's connection to each. What cannot be tried is said, never t
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from launcher import questions
+from launcher.at_once import attempts
 from launcher.connectivity import pairs
 from launcher.connectivity.dialing import DIAL_S, dialled
 from launcher.connectivity.listening import (
@@ -20,7 +21,6 @@ from launcher.connectivity.listening import (
     token,
 )
 from launcher.connectivity.pairs import Dial, Dialled, Outcome
-from launcher.errors import HostError
 from launcher.hosts import Machine
 from launcher.plan import Plan
 from launcher.ssh import Connection
@@ -55,33 +55,34 @@ def check(
     python: str,
     machines: Mapping[str, Machine],
     connection: Callable[[str], Connection],
+    taken: Mapping[str, Container[int]] | None = None,
 ) -> Matrix:
     """Return whether the hosts of a plan reach each other.
 
     python: the image's.
     connection: the connection to a host. Hosts that are not in `machines` are left out.
+    taken: by host, ports that are known to be somebody's; nothing listens or is dialled there.
     """
-    planned = pairs.ports(plan)
-    dials = [d for d in pairs.dials(plan) if d.source in machines and d.target in machines]
-    there = {name: machines[name] for name in planned if name in machines}
-    connections = {name: connection(name) for name in there}
-    wanted = {
-        name: Wanted(planned[name], token(), plan.tasks[0].image or "", python) for name in there
+    free = {
+        name: [port for port in ports if port not in (taken or {}).get(name, ())]
+        for name, ports in pairs.ports(plan).items()
+        if name in machines
     }
+    dials = pairs.dials(plan)
+    connections = {name: connection(name) for name in free}
+    image = plan.tasks[0].image or ""
+    wanted = {name: Wanted(ports, token(), image, python) for name, ports in free.items() if ports}
     tokens = {name: each.token for name, each in wanted.items()}
-    with all_listening(there, connections, wanted) as heard:
-        open_ = [d for d in dials if heard[d.target].by and d.port not in heard[d.target].mute]
+    with all_listening(machines, connections, wanted) as heard:
+        open_ = [d for d in dials if d.source in free and _listens(heard, d)]
         found = dialled(connections, open_, tokens)
         failed = pairs.failures(found)
-        remedies = {
-            target: _remedy(machines[target], connections, [d for d in open_ if d.target == target],
-                            tokens)
-            for target in failed
-        }  # fmt: skip
+        again = [d for d in open_ if d.target in failed]
+        remedies = _remedies({n: machines[n] for n in failed}, connections, again, tokens)
     problems = [
         line
         for target, some in failed.items()
-        for line in pairs.told(some, remedies[target], DIAL_S)
+        for line in pairs.told(some, remedies.get(target, ""), DIAL_S)
     ]
     return Matrix(
         len(dials),
@@ -92,24 +93,36 @@ def check(
     )
 
 
-def _remedy(
-    machine: Machine,
+def _listens(heard: Mapping[str, Listening], dial: Dial) -> bool:
+    there = heard.get(dial.target)
+    return there is not None and dial.port in there.ports
+
+
+def _remedies(
+    failed: Mapping[str, Machine],
     connections: Mapping[str, Connection],
-    dials: Sequence[Dial],
+    dials: Iterable[Dial],
     tokens: Mapping[str, str],
-) -> str:
-    """Return another address of a host at which all that dialled it reach it; nothing for none."""
-    try:
-        told = machine.shell(questions.ADDRESSES)
-    except HostError:
-        return ""
-    at = dials[0].address
-    for address in [each for each in addresses(told) if each != at][:_MOST_ADDRESSES]:
-        again = [dial._replace(address=address) for dial in dials]
-        found = dialled(connections, again, tokens, _REMEDY_S)
-        if all(each.outcome is Outcome.REACHED for each in found):
-            return address
-    return ""
+) -> Mapping[str, str]:
+    """Return by host another address at which all that dialled it reach it, where there is one."""
+    said = attempts(failed.values(), lambda machine: machine.shell(questions.ADDRESSES))
+    known = {n: addresses(s) for n, s in zip(failed, said, strict=True) if isinstance(s, str)}
+    tries: dict[tuple[str, str], list[Dial]] = {}
+    for dial in dials:
+        for address in _others(dial.address, known.get(dial.target, ())):
+            again = dial._replace(address=address)
+            tries.setdefault((dial.target, address), []).append(again)
+    every = [dial for some in tries.values() for dial in some]
+    found = dialled(connections, every, tokens, _REMEDY_S)
+    reached = {each.dial for each in found if each.outcome is Outcome.REACHED}
+    able = [at for at, some in tries.items() if reached.issuperset(some)]
+    return dict(reversed(able))  # of several the first
+
+
+def _others(address: str, known: Iterable[str]) -> Sequence[str]:
+    """Return a host's other addresses, of the same kind as the one that was tried."""
+    alike = [other for other in known if other != address and (":" in other) == (":" in address)]
+    return alike[:_MOST_ADDRESSES]
 
 
 def addresses(text: str) -> tuple[str, ...]:

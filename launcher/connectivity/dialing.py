@@ -64,7 +64,8 @@ def dialled(
 
     with ThreadPoolExecutor(len(left), thread_name_prefix="dial") as pool:
         again = [each for some in pool.map(by_command, left) for each in some]
-    return (*(each for each in done if each.dial.source not in forbids), *again)
+    instead = {each.dial: each for each in again}
+    return tuple(instead.get(each.dial, each) for each in done)
 
 
 class _Forbidden(Exception):

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shlex
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,7 @@ HOST_PYTHON = "the host's python3"
 _GONE = 404
 _BEING_REMOVED = 409
 _READY_S = 8.0
+_ABANDONED_S = 600.0
 _READ_BYTES = 4096
 _HEADER_BYTES = 8
 _READY = b"ready\n"
@@ -57,11 +59,13 @@ class Listening(NamedTuple):
     """What listens on one host.
 
     by: which Python; nothing where none does.
-    mute: ports that do not listen, with the reason.
+    ports: on which it listens.
+    mute: those on which it cannot, with the reason.
     why: why it is not the image's Python, or none at all.
     """
 
     by: str
+    ports: frozenset[int] = frozenset()
     mute: Mapping[int, str] = {}
     why: str = ""
 
@@ -72,9 +76,9 @@ def all_listening(
     connections: Mapping[str, Connection],
     wanted: Mapping[str, Wanted],
 ) -> Iterator[Mapping[str, Listening]]:
-    """Have all hosts listen while this is entered, each in a thread; all stop at once."""
+    """Have the hosts of `wanted` listen while this is entered, each in a thread of its own."""
     is_over = threading.Event()
-    heard: dict[str, Future[Listening]] = {name: Future() for name in machines}
+    heard: dict[str, Future[Listening]] = {name: Future() for name in wanted}
 
     def hold(name: str) -> None:
         try:
@@ -86,9 +90,9 @@ def all_listening(
                 raise
             heard[name].set_exception(error)
 
-    with ThreadPoolExecutor(max(1, len(machines)), thread_name_prefix="listen") as pool:
+    with ThreadPoolExecutor(max(1, len(wanted)), thread_name_prefix="listen") as pool:
         try:
-            for name in machines:
+            for name in wanted:
                 pool.submit(hold, name)
             yield {name: each.result() for name, each in heard.items()}
         finally:
@@ -98,14 +102,15 @@ def all_listening(
 @contextlib.contextmanager
 def listening(machine: Machine, connection: Connection, wanted: Wanted) -> Iterator[Listening]:
     """Have a host listen on its planned ports for as long as this is entered."""
+    ports = frozenset(wanted.ports)
     with contextlib.ExitStack() as stack:
         try:
             mute = stack.enter_context(_in_container(machine.engine, wanted))
-            found = Listening(IMAGE_PYTHON, mute)
+            found = Listening(IMAGE_PYTHON, ports - mute.keys(), mute)
         except HostError as no_container:
             try:
                 mute = stack.enter_context(_beside(connection, wanted))
-                found = Listening(HOST_PYTHON, mute, str(no_container))
+                found = Listening(HOST_PYTHON, ports - mute.keys(), mute, str(no_container))
             except HostError as error:
                 found = Listening("", why=f"{no_container}, and {error}")
         yield found
@@ -114,6 +119,7 @@ def listening(machine: Machine, connection: Connection, wanted: Wanted) -> Itera
 @contextlib.contextmanager
 def _in_container(engine: Engine, wanted: Wanted) -> Iterator[Mapping[int, str]]:
     """Listen in a container. Raises HostError with a reason that goes into a sentence."""
+    _sweep(engine)
     container_id = _created(engine, wanted)
     try:
         with _output(engine, container_id) as read:
@@ -129,6 +135,16 @@ def _in_container(engine: Engine, wanted: Wanted) -> Iterator[Mapping[int, str]]
             yield mute
     finally:
         _remove(engine, container_id)
+
+
+def _sweep(engine: Engine) -> None:
+    """Remove listeners that were never started: whoever made them died just then."""
+    filters = {"label": PREFLIGHT_LABEL, "status": "created"}
+    with engine.errors("does not list its containers"):
+        made = engine.api.containers(all=True, filters=filters)
+    for each in made:
+        if each["Created"] < time.time() - _ABANDONED_S:
+            _remove(engine, each["Id"])
 
 
 def _created(engine: Engine, wanted: Wanted) -> str:
