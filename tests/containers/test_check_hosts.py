@@ -1,10 +1,7 @@
 """`launch check --hosts`, and what is tried before a run: all that is wrong with the hosts."""
 
 import json
-import os
 import signal
-import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,44 +14,19 @@ from tests.containers.test_hosts import host_lines, sh
 from tests.testbed import Testbed
 from tests.testbed.host import Host
 from tests.testbed.images import BUSYBOX
+from tests.testbed.python_image import PYTHON, give_python, take_python
 
 pytestmark = pytest.mark.testbed
 
-PYTHON = "launch-test/python:1"
 THREE = "tasks: {worker: {count: 3, hosts: [h1, h2, h3], port: 2345}}\n"
 
 
 @pytest.fixture(scope="module")
-def image(testbed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def image(testbed: Testbed) -> Iterator[str]:
     """An image with a Python in it and nothing else, on every engine."""
-    folder = tmp_path_factory.mktemp("python-image")
-    _write_root(folder / "root.tar")
-    (folder / "Dockerfile").write_text("FROM scratch\nADD root.tar /\n")
-    testbed.local.docker("build", "-q", "-t", PYTHON, folder)
-    testbed.local.docker("save", "-o", folder / "image.tar", PYTHON)
-    for host in testbed.hosts:
-        host.engine.docker("load", "-q", "-i", folder / "image.tar")
+    give_python(testbed)
     yield PYTHON
-    for engine in testbed.engines:
-        engine.docker("rmi", PYTHON)
-
-
-def _write_root(path: Path) -> None:
-    """Write this machine's own Python as a root file system."""
-    program = os.path.realpath("/usr/bin/python3")
-    linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-    library = Path("/usr/lib", Path(program).name)
-    needless = ("__pycache__", "test", "idlelib", "lib2to3", "config-")
-    with tarfile.open(path, "w") as tar:
-        tar.add(program, "usr/bin/python")
-        for word in linked.split():
-            if word.startswith("/"):
-                tar.add(os.path.realpath(word), word.lstrip("/"))
-
-        def needed(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
-            return None if any(name in info.name for name in needless) else info
-
-        tar.add(library, str(library).lstrip("/"), filter=needed)
+    take_python(testbed)
 
 
 def cluster(bed: Testbed, image: str, rest: str = THREE) -> str:
