@@ -235,8 +235,9 @@ def _mute(read: Callable[[], bytes]) -> Mapping[int, str]:
         if not more:
             raise HostError("it ended before it listened")
         said += more
-    lines = (line.partition(" ") for line in said.removesuffix(_READY).decode().splitlines())
-    return {int(port): what for port, _, what in lines if what != "listens"}
+    text = said.removesuffix(_READY).decode(errors="replace")
+    lines = (line.partition(" ") for line in text.splitlines())
+    return {int(port): what for port, _, what in lines if port.isdecimal() and what != "listens"}
 
 
 def token() -> str:

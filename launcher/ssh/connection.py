@@ -203,11 +203,16 @@ class Connection:
         )
 
     def _streamed(self, command: str, too_many: str) -> Stream:
+        from paramiko import SSHException
+
         if not self._stream_sessions.acquire(timeout=_OPEN_S):
             raise self._error(too_many)
         with self._kept(self._sessions, self._stream_sessions) as give_back:
             channel = self._session(time.monotonic() + _OPEN_S)
-            channel.exec_command(command)
+            try:
+                channel.exec_command(command)
+            except (SSHException, OSError, EOFError) as error:
+                raise self._error(f"`{command[:77]}` could not be run: {error}") from None
             return Stream(channel, f"the connection to {self.target.name} was lost", give_back)
 
     @contextmanager
