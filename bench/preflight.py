@@ -23,7 +23,7 @@ HOSTS = 8
 ROUNDS = 5
 CHECK_S = 5.0
 EVERY_RUN_S = 0.3
-MATRIX_S = 1.5
+MATRIX_S = 1.0
 
 
 def main() -> None:
