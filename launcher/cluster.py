@@ -248,3 +248,9 @@ class ClusterSpec(NamedTuple):
         named = {task.host for task in self.tasks}
         used = self.hosts.values() if None in named else [self.hosts[n] for n in named if n]
         return all(host.is_here for host in used)
+
+    @property
+    def in_words(self) -> str:
+        """What the file asks for, in a line: `3 tasks, process, multi_worker_mirrored`."""
+        tasks = f"{len(self.tasks)} task{'s' if len(self.tasks) > 1 else ''}"
+        return f"{tasks}, {self.backend}, {self.strategy}"

@@ -6,30 +6,40 @@ What is read here are facts; what they mean for a plan is `preflight`'s and `pla
 import contextlib
 import os
 import select
+import shlex
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from launcher.at_once import attempts
 from launcher.cluster import Host
 from launcher.engine import DEFAULT_SOCKET, Engine, local_socket, open_local
 from launcher.errors import HostError
 from launcher.lease import Session
-from launcher.logins import SCRIPT_S, Logins
+from launcher.logins import SCRIPT_S, Logins, Said
+
+if TYPE_CHECKING:
+    from launcher.ssh import Connection
 
 
 class Machine(NamedTuple):
     """One host, reached.
 
-    shell: runs a POSIX shell script there as the login user and returns what it prints.
+    ask: runs a POSIX shell script there as the login user and returns what it prints.
     start: starts one there that runs for as long as it is wanted.
     """
 
     name: str
     host: Host
     engine: Engine
-    shell: Callable[[str], str]
+    ask: Callable[[str], Said]
     start: Callable[[str], Session]
+
+    def shell(self, script: str) -> str:
+        """Return what a script prints there. Raises HostError."""
+        return self.ask(script).text
 
 
 class Opened(NamedTuple):
@@ -69,14 +79,15 @@ def _this_machine(name: str, host: Host) -> Machine:
     return Machine(name, host, engine, lambda script: _run(name, script), LocalSession)
 
 
-def _run(name: str, script: str) -> str:
+def _run(name: str, script: str) -> Said:
+    asked_at = time.time()
     try:
         done = subprocess.run(
             ["sh", "-s"], input=script.encode(), capture_output=True, timeout=SCRIPT_S, check=False
         )
     except subprocess.TimeoutExpired:
         raise HostError(f"{name}: did not say within {SCRIPT_S:g} s what it has") from None
-    return done.stdout.decode(errors="replace")
+    return Said(done.stdout.decode(errors="replace"), asked_at, time.time())
 
 
 class LocalSession:
@@ -109,7 +120,32 @@ class LocalSession:
         self._process.stdout.close()
 
 
+class RemoteSession:
+    """A shell script that runs on another machine for as long as it is wanted."""
+
+    def __init__(self, connection: "Connection", script: str) -> None:
+        self._stream = connection.open_command(f"exec sh -c {shlex.quote(script)}")
+
+    def read_line(self, timeout_s: float) -> str:
+        """Return the next line of its standard output; empty where none comes in time."""
+        self._stream.settimeout(timeout_s)
+        line = b""
+        with contextlib.suppress(TimeoutError):
+            while not line.endswith(b"\n") and (more := self._stream.recv(1)):
+                line += more
+        return line.decode(errors="replace").strip()
+
+    def send(self, data: bytes) -> None:
+        """Give it something to read. Raises OSError where it has ended."""
+        self._stream.sendall(data)
+
+    def close(self) -> None:
+        """End it: what it reads is over."""
+        self._stream.close()
+
+
 def _other_machine(name: str, host: Host, logins: Logins) -> Machine:
     connection = logins.connection(name)
     engine = Engine(name, connection.open_socket, host.docker_socket or DEFAULT_SOCKET)
-    return Machine(name, host, engine, lambda script: logins.said(name, script), connection.start)
+    start = partial(RemoteSession, connection)
+    return Machine(name, host, engine, lambda script: logins.said(name, script), start)

@@ -1,10 +1,11 @@
 """The logins to a run's hosts, begun at once: they go on while this machine imports the rest."""
 
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from launcher.at_once import within
 from launcher.cluster import Host
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 
 _CLOSE_S = 1.0
 SCRIPT_S = 30.0
+
+
+class Said(NamedTuple):
+    """What a host's shell printed, and this machine's clock as it was asked and as it had answered.
+
+    The times are those of `time.time`.
+    """
+
+    text: str
+    asked_at: float
+    answered_at: float
 
 
 class Logins:
@@ -36,7 +48,7 @@ class Logins:
         self._connections: Connections | None = None
         self._logins: dict[str, Future[Connection]] = {}
         self._scripts = scripts or {}
-        self._answers: dict[str, Future[str]] = {}
+        self._answers: dict[str, Future[Said]] = {}
         others = {name: host for name, host in hosts.items() if not host.is_here}
         if others:
             self._begin(others, ask)
@@ -45,7 +57,7 @@ class Logins:
         """Return the connection to a host, once it is there. Raises HostError."""
         return self._logins[name].result()
 
-    def said(self, name: str, script: str) -> str:
+    def said(self, name: str, script: str) -> Said:
         """Return what a host's shell prints for a script; the first one was asked before.
 
         Raises:
@@ -86,13 +98,14 @@ class Logins:
             self._answers[name] = pool.submit(self._first_answer, name)
         pool.shutdown(wait=False)
 
-    def _first_answer(self, name: str) -> str:
+    def _first_answer(self, name: str) -> Said:
         return _said(self.connection(name), self._scripts[name])
 
 
-def _said(connection: "Connection", script: str) -> str:
+def _said(connection: "Connection", script: str) -> Said:
+    asked_at = time.time()
     done = connection.run("sh -s", stdin=script.encode(), timeout_s=SCRIPT_S)
-    return done.stdout.decode(errors="replace")
+    return Said(done.stdout.decode(errors="replace"), asked_at, time.time())
 
 
 def target(name: str, host: Host) -> "Target":

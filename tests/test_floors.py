@@ -64,6 +64,7 @@ FLOORS: dict[str, int] = {
     ),
     "logins": 2,
     **dict.fromkeys(["supervisor", "report", "blame"], 3),
+    **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     "cli": 4,
     "__main__": 4,
 }
@@ -222,8 +223,11 @@ OF_CONTAINERS |= {
     "creation",
     "inside",
     "lean",
+    "connectivity",
     "logins",
     "provision",
+    "readings",
+    "survey",
     "results",
     "transfers",
     *(

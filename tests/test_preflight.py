@@ -1,12 +1,18 @@
 """What hosts say of themselves, and which plans that rules out."""
 
+import os
+import subprocess
+import time
+
 import pytest
 
-from launcher import config, preflight, questions
+from launcher import config, preflight, questions, readings
 from launcher.errors import HostError
 from launcher.layout import Job
+from launcher.logins import Said
 from launcher.plan import plan
-from launcher.preflight import Gpu, Reading
+from launcher.readings import Clock, Disk, Folder, Gpu, Reading, clock
+from launcher.survey import may_write
 
 GPUS = (Gpu("0", "GPU-aaaa"), Gpu("1", "GPU-bbbb"))
 IDLE = Reading(gpus=GPUS, gives_gpus=True)
@@ -86,16 +92,103 @@ def test_a_folder_that_is_missing() -> None:
 
 def test_the_script_tells_missing_from_forbidden(tmp_path: object) -> None:
     """The question that a host is asked runs in any POSIX shell, whatever the path."""
-    import subprocess
-
     odd = f"{tmp_path}/a b'c"
     script = questions.question(False, [odd, "/"]).script
     done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=False)
-    assert preflight._sections(done.stdout)["missing"] == [odd]
-    assert preflight._sections(done.stdout)["ports"]
+    assert readings._sections(done.stdout)["missing"] == [odd]
+    assert readings._sections(done.stdout)["ports"]
 
 
 @pytest.mark.parametrize("lines", [["none"], []])
 def test_no_gpus_are_no_list(lines: list[str]) -> None:
     """A host without nvidia-smi differs from one whose nvidia-smi shows no GPU."""
-    assert preflight._gpus(lines) == (None if lines else ())
+    assert readings._gpus(lines) == (None if lines else ())
+
+
+def test_a_clock_is_read_without_the_way() -> None:
+    """The way to a host and back does not count, nor the time that the host took."""
+    for lines in (["1008.0", "1009.0"], ["1008.000000000", "1009.000000000"]):
+        assert clock(Said("", 1000.0, 1003.0), lines) == Clock(7.0, 1.0)
+    assert clock(Said("", 1000.0, 1003.0), ["1008", "1009"]) == Clock(7.5, 1.0)
+    assert clock(Said("", 1000.0, 1003.0), ["1008.5"]) is None
+    assert clock(Said("", 1000.0, 1003.0), ["sh: date: not found", ""]) is None
+
+
+def test_clocks_that_are_apart() -> None:
+    """Clocks more than 2 s apart are told, where a slow answer cannot be the reason."""
+    assert preflight.notes({"g": Reading(clock=Clock(1.9, 0.0))}) == ()
+    assert preflight.notes({"g": Reading(clock=Clock(-3.0, 4.0))}) == ()
+    (only,) = preflight.notes({"g": Reading(clock=Clock(-3.0, 0.1))})
+    assert only.startswith("g: its clock is 3.0 s behind this machine's")
+
+
+def test_room() -> None:
+    """Little room is noted, with what an image would take; none at all keeps a run away."""
+    disk = readings.free("/d", "/dev/sd a 264212084 30187888 2000000 29% /var/lib")
+    assert disk == Disk("/d", 2000000 << 10)
+    assert readings.free("/d", "df: /d: No such file or directory") is None
+    assert preflight.notes({"g": Reading(disk=disk)}) == ()
+    (only,) = preflight.notes({"g": Reading(disk=disk)}, {"g": 1 << 30})
+    assert only == (
+        "g: 2.0 GB are free where its Docker keeps data (/d); image and results may take 3.2 GB"
+    )
+    full = Reading(disk=Disk("/d", 0))
+    assert preflight.notes({"g": full}) == ()
+    (only,) = problems(full, "gpus: 0")
+    assert only.startswith("g: the disk where its Docker keeps data (/d) is full: 0 B are free")
+
+
+def test_what_dead_runs_left() -> None:
+    """What ended a while ago is told with how to bring it home, unless its run lives elsewhere."""
+
+    def container(run: str, state: str, status: str) -> dict[str, object]:
+        return {"Labels": {"launch.run": run}, "State": state, "Status": status}
+
+    ended = readings._ended(
+        [
+            container("old", "exited", "Exited (0) 2 hours ago"),
+            container("old", "exited", "Exited (137) About a minute ago"),
+            container("new", "exited", "Exited (0) 5 seconds ago"),
+            container("new", "exited", "Exited (0) Less than a second ago"),
+            container("up", "running", "Up 2 hours"),
+            {"Labels": None, "State": "exited", "Status": "Exited (0) 2 hours ago"},
+        ]
+    )
+    assert ended == {"old": 2}
+    assert preflight.notes({"a": Reading(ended={"old": 1}), "b": Reading(ended={"old": 2})}) == (
+        "a: holds 1 container of the run old, which has ended; `launch collect old`",
+        "b: holds 2 containers of the run old, which has ended; `launch collect old`",
+    )
+    living = Reading(living=frozenset({"old"}))
+    assert preflight.notes({"a": Reading(ended={"old": 1}), "b": living}) == ()
+
+
+@pytest.mark.parametrize(
+    ("user", "mode", "may"),
+    [
+        ("0", 0o000, True),
+        ("root:root", 0o000, True),
+        ("1000", 0o700, True),
+        ("1001", 0o700, False),
+        ("1001:50", 0o730, True),
+        ("1001:50", 0o720, False),
+        ("1001", 0o777, True),
+        ("trainer", 0o777, None),
+    ],
+)
+def test_who_may_write(user: str, mode: int, may: bool | None) -> None:
+    """Whether an image's user may write to a folder is told from its owner and permissions."""
+    assert may_write(user, Folder("/f", 1000, 50, mode)) is may
+
+
+def test_the_script_reads_this_machine(tmp_path: object) -> None:
+    """Clock, room and a folder's owner are read by any POSIX shell."""
+    script = questions.question(False, (), [f"{tmp_path}"]).script
+    asked_at = time.time()
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=False)
+    found = readings._sections(done.stdout)
+    read = clock(Said("", asked_at, time.time()), found["clock"])
+    assert read and abs(read.ahead_s) < 1 + read.error_s
+    (folder,) = readings._folders(found["folders"])
+    assert (folder.path, folder.uid) == (f"{tmp_path}", os.geteuid())
+    assert readings.free("/", done.stdout) is None or found["disk"][0].startswith("/")

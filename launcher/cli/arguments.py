@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 _CLUSTER = "whose hosts are asked; default: ./cluster.yaml"
+PREFLIGHTS = ("auto", "full", "none")
 STRATEGIES = ("auto", "multi_worker_mirrored", "parameter_server")
 
 
@@ -35,6 +36,7 @@ RUN_OPTIONS = (
     Option("hosts", None, "with --dry-run: ask the hosts for ports and GPUs"),
     Option("detach", None, "return once it runs; supervise it in the background"),
     Option("resume", None, "go on with the last run of this command that did not succeed"),
+    Option("preflight", "HOW", "how much of the hosts is checked before", PREFLIGHTS),
     Option("keep", None, "leave containers and volumes where they are"),
     Option("runs-dir", "DIR", "where runs are kept"),
     Option("uai-args", None, "the platform's arguments for any script"),
@@ -101,6 +103,7 @@ def complete_parser() -> "ArgumentParser":
 def _check(to: "ArgumentParser") -> None:
     to.add_argument("file", nargs="?", metavar="FILE", default="cluster.yaml")
     to.add_argument("--schema", action="store_true", help="print the file's JSON Schema")
+    to.add_argument("--hosts", action="store_true", help="check every host of the file too")
     to.add_argument("--json", action="store_true", help="print the problems as JSON")
 
 

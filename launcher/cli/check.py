@@ -1,4 +1,4 @@
-"""`launch check [FILE]`: every problem in a cluster.yaml, or its JSON Schema."""
+"""`launch check [FILE]`: every problem in a cluster.yaml and on its hosts, or its JSON Schema."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from launcher.errors import InputError
 
 
 def main(words: list[str]) -> int:
-    """Print what is wrong with the file; 0 when nothing is, else 2."""
+    """Print what is wrong; 0 when nothing is, 2 for the file, 3 for its hosts."""
     options = parser("check").parse_args(words)
     if options.schema:
         from launcher.schema import json_schema
@@ -25,11 +25,14 @@ def main(words: list[str]) -> int:
         problems = [problem._asdict() for problem in error.problems]
         print(json.dumps({"problems": problems}, indent=2, ensure_ascii=False))
         return 2
+    if options.hosts:
+        from launcher.cli.check_hosts import check_hosts
+
+        return check_hosts(options.file, spec, as_json=options.json)
     if options.json:
         print(json.dumps({"problems": [], "notes": spec.notes}, indent=2, ensure_ascii=False))
         return 0
-    tasks = f"{len(spec.tasks)} task{'s' if len(spec.tasks) > 1 else ''}"
-    print(f"{options.file}: no problems; {tasks}, {spec.backend}, {spec.strategy}")
+    print(f"{options.file}: no problems; {spec.in_words}")
     for note in spec.notes:
         print(f"note: {note}", file=sys.stderr)
     return 0

@@ -4,13 +4,14 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from launcher import config, hosts, placement, preflight
 from launcher.backends import Backend
 from launcher.cli.attach import superseded
+from launcher.cli.before_run import before_run
 from launcher.cli.docker_here import local_engine
 from launcher.cli.perform import perform
 from launcher.cli.run import Asked, show
@@ -24,8 +25,8 @@ from launcher.logins import Logins
 from launcher.logs import Console
 from launcher.placement import HostFacts
 from launcher.plan import Plan, plan, plan_single
-from launcher.preflight import Reading
 from launcher.provision import Provision
+from launcher.readings import PORTS, Reading, read
 from launcher.results import Collecting, Results
 from launcher.transfers import Transfers
 
@@ -35,16 +36,17 @@ _PLENTY = 512  # ports and GPUs, of a host that did not say what it has
 
 def run(asked: Asked, logins: Logins, *, dry: bool) -> int:
     """Perform a run in containers, or show the very plan that would run now (`dry`)."""
-    here = ThreadPoolExecutor(1, "here").submit(_engine_here)
+    here = ThreadPoolExecutor(1, "here").submit(engine_here)
     with hosts.opened(asked.hosts, logins) as (machines, unreached):
-        readings, silent = preflight.read(machines.values(), asked.questions)
+        readings, silent = read(machines.values(), asked.questions)
         if unreached or silent:
             raise HostError("\n".join(_all_problems(asked, readings, {**unreached, **silent})))
-        made = _plan(asked, _facts(asked, readings))
+        made = plan_on(asked, readings)
         preflight.check(made, readings)
         if dry:
             show(made, as_json=asked.as_json)
             return 0
+        made = before_run(asked, made, readings, machines, logins)
         return _perform(asked, made, machines, here)
 
 
@@ -56,10 +58,18 @@ def _all_problems(
     For that a plan is made as if those hosts had all that is wanted of them.
     """
     yield from silent.values()
-    plenty = HostFacts(tuple(preflight.PORTS[:_PLENTY]), tuple(map(str, range(_PLENTY))))
     with contextlib.suppress(InputError):
-        made = _plan(asked, {**dict.fromkeys(silent, plenty), **_facts(asked, readings)})
-        yield from preflight.problems(made, readings)
+        yield from preflight.problems(plan_on(asked, readings, silent), readings)
+
+
+def plan_on(asked: Asked, readings: Mapping[str, Reading], silent: Iterable[str] = ()) -> Plan:
+    """Return the plan on hosts that were read; those that are `silent` have all that is wanted.
+
+    Raises:
+        InputError: the tasks do not fit on the hosts.
+    """
+    plenty = HostFacts(tuple(PORTS[:_PLENTY]), tuple(map(str, range(_PLENTY))))
+    return _plan(asked, {**dict.fromkeys(silent, plenty), **_facts(asked, readings)})
 
 
 def _facts(asked: Asked, readings: Mapping[str, Reading]) -> Mapping[str, HostFacts]:
@@ -115,7 +125,7 @@ def _perform(
 
     def replan(lost: frozenset[str]) -> Plan:
         there = {name: machine for name, machine in machines.items() if name not in lost}
-        readings, silent = preflight.read(there.values(), asked.questions)
+        readings, silent = read(there.values(), asked.questions)
         if silent:
             raise HostError("\n".join(silent.values()))
         again = _plan(asked, _facts(asked, readings), without=lost)
@@ -142,7 +152,7 @@ def unreachable_s(environ: Mapping[str, str]) -> float:
         raise InputError(Problem(f"${_UNREACHABLE}", f"expected seconds, got {text!r}")) from None
 
 
-def _engine_here() -> Engine | None:
+def engine_here() -> Engine | None:
     """Return this machine's Docker Engine, where it has one."""
     try:
         return local_engine()

@@ -20,6 +20,8 @@ options:
   --hosts            with --dry-run: ask the hosts for their free ports and GPUs
   --detach           return once it runs; it is supervised in the background
   --resume           go on with the last run of this command that did not succeed
+  --preflight HOW    auto: whether hosts reach each other is tried where that was not
+                     seen within a day; full: before this run too; none: never
   --keep             leave a run's containers and volumes on the hosts when it ends
   --runs-dir DIR     where runs are kept (default: $LAUNCH_RUNS, else ./runs)
   --uai-args         give a script named by path the platform's arguments too
@@ -29,7 +31,8 @@ options:
   -h, --help         print this text
 
 commands:
-  check [FILE]       print every problem in a cluster.yaml (--schema: its JSON Schema)
+  check [FILE]       print every problem in a cluster.yaml (--schema: its JSON Schema),
+                     with --hosts those of its hosts too
   tf-config [FILE|-] print a TF_CONFIG (default: $TF_CONFIG) in chief form, and why
   ps                 list runs, from the hosts of a cluster.yaml and from ./runs
   logs RUN [TASK]    print the logs of all attempts; -f follows until the run has ended

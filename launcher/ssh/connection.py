@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from launcher.errors import HostError
 from launcher.ssh import commands, socket_access
 from launcher.ssh.commands import NotInTime
-from launcher.ssh.session import HostSession
 from launcher.ssh.stream import SocketLike, Stream
 from launcher.ssh.values import Completed, Target
 
@@ -132,15 +131,12 @@ class Connection:
         finally:
             self._sessions.release()
 
-    def start(self, script: str) -> HostSession:
-        """Start a shell script that runs until it ends or is closed; it takes one session.
+    def open_command(self, command: str) -> Stream:
+        """Return the input and output of a command on the host; closing it ends its input.
 
-        Raises:
-            HostError: it could not be started.
+        It takes one of the few session channels while it is open. Raises HostError.
         """
-        with self._kept(self._sessions, self._stream_sessions) as give_back:
-            channel = self._session(time.monotonic() + _OPEN_S)
-            return HostSession(channel, script, give_back)
+        return self._streamed(command, "more commands run there than its sshd has sessions for")
 
     def close(self) -> None:
         """Close the connection with all that is open in it; it cannot be used again."""
@@ -200,14 +196,23 @@ class Connection:
 
     def _dial_stdio(self, path: str) -> Stream:
         """Return Docker's own relay to a socket; it takes one of few session channels."""
+        return self._streamed(
+            f"env DOCKER_HOST=unix://{path} docker system dial-stdio",
+            "its sshd allows no forwarding to sockets, and more streams are open than it has "
+            "sessions for: set AllowStreamLocalForwarding yes in its sshd_config",
+        )
+
+    def _streamed(self, command: str, too_many: str) -> Stream:
+        from paramiko import SSHException
+
         if not self._stream_sessions.acquire(timeout=_OPEN_S):
-            raise self._error(
-                "its sshd allows no forwarding to sockets, and more streams are open than it has "
-                "sessions for: set AllowStreamLocalForwarding yes in its sshd_config"
-            )
+            raise self._error(too_many)
         with self._kept(self._sessions, self._stream_sessions) as give_back:
             channel = self._session(time.monotonic() + _OPEN_S)
-            channel.exec_command(f"env DOCKER_HOST=unix://{path} docker system dial-stdio")
+            try:
+                channel.exec_command(command)
+            except (SSHException, OSError, EOFError) as error:
+                raise self._error(f"`{command[:77]}` could not be run: {error}") from None
             return Stream(channel, f"the connection to {self.target.name} was lost", give_back)
 
     @contextmanager

@@ -1,6 +1,7 @@
 """`launch check`: every problem of a file; the same file is refused by a run."""
 
 import json
+import socket
 
 import pytest
 
@@ -57,6 +58,25 @@ def test_json(launching: Launching) -> None:
     launching.cluster("tasks: {chief: {}}")
     done = launching.run("check", "cluster.yaml", "--json")
     assert (done.code, json.loads(done.out)["problems"]) == (0, [])
+
+
+def test_hosts_of_processes(launching: Launching) -> None:
+    """For processes `--hosts` checks this machine: fixed ports and the data."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        launching.cluster(f"tasks: {{chief: {{port: {port}}}}}\ndata: {{path: /no/data}}\n")
+        done = launching.run("check", "--hosts")
+        told = json.loads(launching.run("check", "--hosts", "--json").out)["problems"]
+    assert done.code == 3
+    assert done.err.splitlines() == [
+        f"launch: this machine: port {port}, which chief:0 shall have, is taken",
+        "launch: this machine: there is no /no/data; tasks shall see it",
+    ]
+    assert [problem["where"] for problem in told] == ["this machine", "this machine"]
+    launching.cluster("tasks: {chief: {}}")
+    assert launching.run("check", "--hosts").code == 0
 
 
 @pytest.mark.parametrize(
