@@ -41,6 +41,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
     "at_once": 2,
     "logins": 2,
+    "stacks": 2,
     **dict.fromkeys(["supervisor", "report", "blame"], 3),
     "cli": 4,
     "__main__": 4,
@@ -176,7 +177,17 @@ def test_only_the_command_line_prints_and_exits(path: Path) -> None:
     assert list(ends_or_prints(path)) == []
 
 
-ONCE_DECIDED = {"lifecycle", "backends", "claims", "logs", "runs", "supervisor", "report", "blame"}
+ONCE_DECIDED = {
+    "lifecycle",
+    "backends",
+    "claims",
+    "logs",
+    "runs",
+    "supervisor",
+    "report",
+    "blame",
+    "stacks",
+}
 OF_CONTAINERS = {
     "host_clock",
     "engine",
