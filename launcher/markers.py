@@ -2,6 +2,7 @@
 
 A marker is one line, `@launch ` and a JSON object whose `kind` says what it reports:
 
+    dumps       a signal has it print its stacks       signal, pid
     ready       the task plays its role now            role
     step        training goes on                       step, total_steps, steps_per_s
     metrics     a loss and metrics were computed       step, split (train|eval), final, loss, …

@@ -63,6 +63,7 @@ FLOORS: dict[str, int] = {
         2,
     ),
     "logins": 2,
+    "stacks": 2,
     **dict.fromkeys(["supervisor", "report", "blame"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     "cli": 4,
@@ -215,6 +216,17 @@ ONCE_DECIDED = {
     "supervisor",
     "report",
     "blame",
+    "stacks",
+}
+OF_CONTAINERS = {
+    "host_clock",
+    "engine",
+    "hosts",
+    "ssh",
+    "images",
+    "files",
+    "container_logs",
+    "preflight",
 }
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
 OF_CONTAINERS |= {"host_clock", "lease", "heritage", "plan_label"}

@@ -14,6 +14,7 @@ from absl import app, flags, logging
 
 from launcher.errors import InputError, LaunchError
 from launcher.training.formation import leave
+from launcher.training.stacks import dump_on_signal
 
 
 def main(run: Callable[[Sequence[str]], Any], bad_input: tuple[type[Exception], ...] = ()) -> None:
@@ -23,6 +24,8 @@ def main(run: Callable[[Sequence[str]], Any], bad_input: tuple[type[Exception], 
 
     bad_input: exceptions of the caller's own that mean bad input, beside `InputError`.
     """
+
+    dump_on_signal()
 
     def calmly(arguments: Sequence[str]) -> Any:
         _calm()

@@ -21,6 +21,7 @@ from launcher.training.fitting import Task
 from launcher.training.formation import gather, leave
 from launcher.training.interruption import reclaim
 from launcher.training.progress import say
+from launcher.training.stacks import dump_on_signal
 
 
 @contextmanager
@@ -30,6 +31,7 @@ def alone(*, num_gpus: int | None = None, threads: int | None = None) -> Iterato
     num_gpus: how many of the GPUs it may use, all when None.
     threads: of each of TensorFlow's pools; as many as there are cores when None.
     """
+    dump_on_signal()
     _configure(num_gpus, threads)
     devices = tf.config.list_logical_devices("GPU")
     several = len(devices) > 1
@@ -63,6 +65,7 @@ def join(
     Raises:
         InputError: when TF_CONFIG is missing or wrong, or an argument is.
     """
+    dump_on_signal()
     _check_seconds(start_timeout_s=start_timeout_s, chief_gone_s=chief_gone_s)
     config = _read(strategy)
     if config.role is Role.NOT_NEEDED:
