@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from launcher import diagnosis, lifecycle, telling
+from launcher import diagnosis, lifecycle, stacks, telling
 from launcher.backends import Backend, Homecoming
 from launcher.container import Container
 from launcher.errors import HostError, LaunchError
@@ -103,11 +104,14 @@ class Supervisor:
         self._signed_at = 0.0
         self._worded_at: float | None = None
         self._why = ""
+        self._announced: dict[TaskId, frozenset[int]] = {}  # who says where it is when asked
         self._lookout = _Lookout(backend, self._events.put)
 
     def note(self, task: TaskId, fields: Mapping[str, object]) -> None:
         """Take in what a task says of itself in a marker line; from any thread."""
         self._observed.note(fields)
+        if pid := stacks.announced(fields):
+            self._announced[task] = self._announced.get(task, frozenset()) | {pid}
         now, run = time.monotonic(), self._run
         if fields.get("kind") == "ready" and run is not None:
             self._events.put(Up(now, task, run.tasks[task].number))
@@ -243,13 +247,27 @@ class Supervisor:
                 case Stop():
                     self._backend.stop(command.task, kill=command.kill)
                 case DumpStacks():
-                    self._backend.dump_stacks(command.task)
+                    threading.Thread(target=self._dump, args=(command,), daemon=True).start()
                 case Adopt(task, attempt):
                     path = self._plan.log_path(task, attempt)
                     container = self._containers[task]
                     self._backend.adopt(container, attempt, path, self._events.put)
         if anew:
             threading.Thread(target=self._start_anew, args=(anew,), daemon=True).start()
+
+    def _dump(self, command: DumpStacks) -> None:
+        """Keep where an attempt is beside its log; what says so itself says it in there."""
+        task = command.task
+        found = self._backend.stacks(task, self._announced.get(task, frozenset()))
+        path = Path(self._plan.log_path(task, command.attempt)).with_suffix(".stacks")
+        problems = [*found.problems]
+        try:
+            if found.text:
+                path.write_text(found.text, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            problems.append(f"{path}: cannot be written: {error.strerror}")
+        for problem in problems:
+            self._console.say(f"launch: {task}: {problem}")
 
     def _start(self, command: Start) -> None:
         path = self._plan.log_path(command.task, command.attempt)
@@ -288,6 +306,7 @@ class Supervisor:
         if not isinstance(event, Tick | Progressed):
             self._directory.record(event)
         if isinstance(event, Started):
+            self._announced.pop(event.task, None)  # of an earlier attempt
             self._follow(event)
         for line in telling.changes(before, after, event.at, isinstance(event, StopAsked)):
             self._console.say(line)

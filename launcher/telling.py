@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator, Mapping
 
+from launcher.cluster import FailureKind
 from launcher.container import Container
 from launcher.run import Failure, Outcome, Phase, Restart, Run, unfinished
 from launcher.task import TaskId
@@ -33,6 +34,9 @@ def changes(before: Run, after: Run, at: float, is_asked: bool) -> Iterator[str]
         attempt = after.tasks[after.first_failure]
         how = attempt.reason or exit_words(attempt.code)
         yield f"launch: {after.first_failure} failed: {how}.{_others(after)}"
+    if before.dumping_until is None and after.dumping_until is not None:
+        since_s = at - (after.alive_at if after.alive_at is not None else after.began_at)
+        yield f"launch: no progress for {since_s:.0f} s; asking all tasks where they are"
     yield from _restarts(before, after, at)
     if before.outcome is None and after.outcome is Outcome.TIMED_OUT:
         yield f"launch: timeouts.run_s ({after.timeouts.run_s:g} s) is over. Stopping all tasks."
@@ -45,6 +49,8 @@ def changes(before: Run, after: Run, at: float, is_asked: bool) -> Iterator[str]
 def failed(failure: Failure) -> str:
     """Return who failed, when and how: `worker:0 failed at step 94: killed by SIGKILL`."""
     step = f" at step {failure.step}" if failure.step is not None else ""
+    if failure.kind is FailureKind.STALLED:  # nobody knows whose fault it is
+        return f"{how(failure)}{step}"
     return f"{failure.task} failed{step}: {how(failure)}"
 
 

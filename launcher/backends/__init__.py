@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from launcher.container import Container
 from launcher.events import Exited, Lost, Started, StartFailed
 from launcher.plan import Plan
+from launcher.stacks import Stacks
 from launcher.task import TaskId
 
 Report = Callable[[Started | StartFailed | Exited | Lost], None]
@@ -60,8 +61,11 @@ class Backend(Protocol):
             HostError: a host does not say.
         """
 
-    def dump_stacks(self, task: TaskId) -> None:
-        """Have the running attempt of a task write where it is into its log, where it can."""
+    def stacks(self, task: TaskId, announced: Collection[int]) -> Stacks:
+        """Return where the running attempt of a task is; what can say so itself says it there.
+
+        announced: its processes of which markers said that they may be asked. May take seconds.
+        """
 
     def follow_plan(self, plan: Plan) -> None:
         """From now on start tasks as this plan of the same run says."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from launcher import creation, ports
+from launcher import creation, host_clock, ports
 from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report
 from launcher.backends.claiming import claim
@@ -26,6 +26,7 @@ from launcher.hosts import Machine
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.provision import Supply
 from launcher.results import Results, remove_container
+from launcher.stacks import Stacks, inside
 from launcher.task import TaskId
 
 _NOT_RUNNING = (404, 409)
@@ -142,8 +143,15 @@ class DockerBackend:
             return False
         return True
 
-    def dump_stacks(self, task: TaskId) -> None:
-        """Have a task write where it is into its log."""
+    def stacks(self, task: TaskId, announced: Collection[int]) -> Stacks:
+        """Return where a task is; what can say so itself says it in its log."""
+        made = self._latest.get(task)
+        if made is None:
+            return Stacks()
+        try:
+            return inside.dump(made.machine.engine, made.id, announced)
+        except HostError as error:
+            return Stacks(problems=(str(error),))
 
     def follow_plan(self, plan: Plan) -> None:
         """From now on start tasks as this plan of the same run says."""
@@ -269,7 +277,9 @@ class DockerBackend:
                 reason = f"{why}; see there: journalctl -u docker"
         except HostError as error:
             return self._lost(made, str(error))
-        return Exited(time.monotonic(), task, made.attempt, code, reason)
+        return Exited(
+            time.monotonic(), task, made.attempt, code, reason, ended_at=_ended_at(made, state)
+        )
 
     def _lost(self, made: Made, why: str) -> Lost:
         self._results.log_is_not_home(made.id)
@@ -345,6 +355,15 @@ def _signal(made: Made, name: str) -> None:
     except EngineError as error:
         if error.status not in _NOT_RUNNING:
             raise
+
+
+def _ended_at(made: Made, state: Mapping[str, Any]) -> float | None:
+    """Return when a container ended, by our clock; None where its host does not tell the time."""
+    try:
+        clock = host_clock.read(made.machine.engine)
+    except HostError:
+        return None
+    return clock.monotonic(str(state["FinishedAt"]), latest=time.monotonic())
 
 
 def _end_of(made: Made, state: Mapping[str, Any]) -> tuple[int, str]:

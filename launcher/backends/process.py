@@ -22,6 +22,7 @@ from launcher.errors import HostError, InputError, Problem
 from launcher.events import Exited, Started, StartFailed
 from launcher.facts import port_is_free
 from launcher.plan import Plan
+from launcher.stacks import Stacks, here
 from launcher.task import TaskId
 
 _POLL_S = 0.02
@@ -93,8 +94,10 @@ class ProcessBackend:
         opened = ports.local_ports(text.splitlines(), ports.LISTENING)
         return {c.task for c in containers if c.address.port in opened}
 
-    def dump_stacks(self, task: TaskId) -> None:
-        """Have a task write where it is into its log."""
+    def stacks(self, task: TaskId, announced: Collection[int]) -> Stacks:
+        """Return where a task is; what can say so itself says it in its log."""
+        process = self._processes.get(task)
+        return here.dump(process.pid, announced) if process else Stacks()
 
     def follow_plan(self, plan: Plan) -> None:
         """From now on start tasks as this plan of the same run says."""
