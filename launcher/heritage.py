@@ -4,6 +4,8 @@ For a run that another launcher began, maybe on another machine. The image and s
 the host; code and secrets are in the earlier container, and are copied from there.
 """
 
+import tarfile
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -96,7 +98,20 @@ def _own_changes(
 
 
 def _copy(engine: Engine, source: str, target: str, path: str) -> None:
-    folder = path.rpartition("/")[0] or "/"
-    with engine.errors(f"cannot copy {path} from an earlier container"):
-        chunks, _ = engine.api.get_archive(source, path)
-        engine.api.put_archive(target, folder, b"".join(chunks))
+    """Copy a file or folder to the same place; folders above it are made where they are missing."""
+    above = path.rpartition("/")[0].lstrip("/")
+    with tempfile.TemporaryFile() as came, tempfile.TemporaryFile() as goes:
+        with engine.errors(f"cannot copy {path} from an earlier container"):
+            for chunk in engine.api.get_archive(source, path)[0]:
+                came.write(chunk)
+        came.seek(0)
+        with (
+            tarfile.open(fileobj=came, mode="r:") as old,
+            tarfile.open(fileobj=goes, mode="w", format=tarfile.PAX_FORMAT) as new,
+        ):
+            for member in old:
+                member.name = f"{above}/{member.name}"  # as it was below its own folder
+                new.addfile(member, old.extractfile(member) if member.isreg() else None)
+        goes.seek(0)
+        with engine.errors(f"cannot copy {path} into a new container"):
+            engine.api.put_archive(target, "/", goes)
