@@ -9,6 +9,8 @@ of TF_CONFIG are understood. The chief's last line is `loss=… accuracy=…` ov
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors stay visible
+# Results differ by processor with it, and it says so at every start whatever the level of logs.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import mnist_data
 import mnist_single
 from absl import flags

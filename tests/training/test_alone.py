@@ -119,4 +119,4 @@ def test_saved_files_appear_whole(tmp_path: Path) -> None:
     for path in paths[:2]:
         np.testing.assert_allclose(keras.models.load_model(path)(X), expected, rtol=1e-6)
     served = tf.saved_model.load(str(paths[2]))
-    np.testing.assert_allclose(served.serve(X), expected, rtol=1e-6)
+    np.testing.assert_allclose(served.serve(X), expected, rtol=1e-6, atol=1e-7)
