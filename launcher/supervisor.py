@@ -107,6 +107,10 @@ class Supervisor:
         self._announced: dict[TaskId, frozenset[int]] = {}  # who says where it is when asked
         self._lookout = _Lookout(backend, self._events.put)
 
+    def ask_to_stop(self) -> None:
+        """Have the run end, as SIGTERM does; from any thread, and before `run` too."""
+        self._events.put(StopAsked(time.monotonic(), Outcome.TERMINATED))
+
     def note(self, task: TaskId, fields: Mapping[str, object]) -> None:
         """Take in what a task says of itself in a marker line; from any thread."""
         self._observed.note(fields)

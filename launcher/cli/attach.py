@@ -17,6 +17,8 @@ from launcher.cli.which_run import folder_of, hosts_of, name_on_hosts
 from launcher.errors import HostError, InputError, Problem
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
     from launcher.backends import Backend
     from launcher.found import Found
     from launcher.hosts import Machine
@@ -31,15 +33,27 @@ def main(words: list[str]) -> int:
     Where a launcher on this machine does already, its console is shown until the run has ended.
     """
     options = parser("attach").parse_args(words)
-    runs = runs_folder(options.runs_dir)
-    run_dir = folder_of(options.run, runs)
+    run_dir = folder_of(options.run, runs_folder(options.runs_dir))
     holder = supervision.holder(run_dir) if run_dir and run_dir.is_dir() else None
     if run_dir and holder:
         return _watch(run_dir, holder)
+    return take_up(options, run_dir, stop=False)
+
+
+def take_up(options: "Namespace", run_dir: Path | None, *, stop: bool) -> int:
+    """Supervise a run that nobody here supervises, to its end; with `stop`, end it.
+
+    run_dir: its folder here; None where only the hosts know of it.
+
+    Raises:
+        InputError: nothing of it is on its hosts.
+        HostError: a host cannot be asked, or another launcher supervises the run.
+    """
     with reached(hosts_of(options.cluster, run_dir, options.run)) as (machines, unreached):
         name = run_dir.name if run_dir else name_on_hosts(options.run, machines)
+        folder = run_dir or runs_folder(options.runs_dir) / name
         try:
-            return _take_up(name, run_dir or runs / name, machines, as_json=options.json)
+            return _take_up(name, folder, machines, stop=stop, as_json=options.json)
         except HostError as error:
             raise HostError("\n".join([str(error), *unreached.values()])) from None
 
@@ -54,7 +68,7 @@ def _watch(run_dir: Path, holder: supervision.Holder) -> int:
 
 
 def _take_up(
-    run_id: str, run_dir: Path, machines: "Mapping[str, Machine]", *, as_json: bool
+    run_id: str, run_dir: Path, machines: "Mapping[str, Machine]", *, stop: bool, as_json: bool
 ) -> int:
     from launcher import plan_label
     from launcher.at_once import at_all
@@ -94,7 +108,7 @@ def _take_up(
 
         asked = Command(Words({}, [], False), str(run_dir.parent), goes_on=True)
         adopted = {task: one.attempt for task, one in latest.items()}
-        return perform(plan, backend, None, asked, adopted=adopted, as_json=as_json)
+        return perform(plan, backend, None, asked, adopted=adopted, stop=stop, as_json=as_json)
 
 
 def _latest(containers: "list[Found]") -> "dict[TaskId, Found]":

@@ -59,18 +59,20 @@ def perform(
     asked: Command,
     *,
     adopted: Mapping[TaskId, int] | None = None,
+    stop: bool = False,
     as_json: bool,
 ) -> int:
     """Run a plan to its end and report; return the exit code.
 
     adopted: of a run that another launcher began, each task's latest attempt.
+    stop: whether to end it at once, its state saved.
 
     Raises:
         InputError, HostError: nothing was started.
     """
     gc.enable()
     stream = sys.stderr if as_json else sys.stdout
-    result = _perform(plan, make_backend, replan, asked, adopted, stream)
+    result = _perform(plan, make_backend, replan, asked, adopted, stop, stream)
     try:
         _show(result, as_json=as_json)
         sys.stdout.flush()
@@ -91,6 +93,7 @@ def _perform(
     replan: Replan | None,
     asked: Command,
     adopted: Mapping[TaskId, int] | None,
+    stop: bool,
     stream: TextIO,
 ) -> Result:
     directory = RunDirectory(plan.run_dir, again=asked.goes_on or asked.is_detached)
@@ -100,6 +103,8 @@ def _perform(
         if adopted is None:
             directory.write("command.json", asked.to_dict())
         supervisor = _supervisor(plan, make_backend, replan, adopted, directory, stream)
+        if stop:
+            supervisor.ask_to_stop()
         with supervisor.listening():
             result = supervisor.run()
             _keep(directory, report.to_dict(result))

@@ -10,20 +10,26 @@ from typing import Any
 
 from launcher import supervision
 from launcher.cli.arguments import parser
-from launcher.cli.which_run import folder_here
-from launcher.errors import HostError, InputError, Problem
+from launcher.cli.reaching import runs_folder
+from launcher.cli.which_run import folder_of
+from launcher.errors import HostError
 
 _LOOK_S = 0.05
 _SAVED = ("succeeded", "stopped, its state is saved")
 
 
 def main(words: list[str]) -> int:
-    """Stop a run; 0 where it has succeeded or saved its state, 1 where it ended otherwise."""
+    """Stop a run; 0 where it has succeeded or saved its state, 1 where it ended otherwise.
+
+    A run whose launcher is gone is taken up for that.
+    """
     options = parser("stop").parse_args(words)
-    run_dir = folder_here(options.run, options.runs_dir)
-    holder = supervision.holder(run_dir)
-    if holder is None:
-        raise InputError(Problem(run_dir.name, "nobody supervises it; launch attach takes it up"))
+    run_dir = folder_of(options.run, runs_folder(options.runs_dir))
+    holder = supervision.holder(run_dir) if run_dir and run_dir.is_dir() else None
+    if run_dir is None or holder is None:
+        from launcher.cli.attach import take_up
+
+        return take_up(options, run_dir, stop=True)
     _ask(run_dir, holder)
     while supervision.holder(run_dir) is not None:
         time.sleep(_LOOK_S)

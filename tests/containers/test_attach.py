@@ -73,6 +73,16 @@ def test_taken_up_on_another_machine(user: Launching, remote: Engines, testbed: 
     assert remote.left() == []
 
 
+def test_stopped_without_a_launcher(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """`launch stop` ends a run whose launcher is gone too, with its state saved and home."""
+    run = orphaned(user, testbed, 10_000)
+    done = user.run("stop", run)
+    assert done.code == 0, done.err
+    assert "stopped, its state is saved" in done.out
+    assert int((user.run_dir() / "output/worker-0/state").read_text()) >= 9
+    assert remote.left() == []
+
+
 def test_one_launcher_at_a_time(user: Launching, remote: Engines, testbed: Testbed) -> None:
     """Who wants a run that is supervised is told by whom, on this machine and on another."""
     user.cluster(one_host(testbed))

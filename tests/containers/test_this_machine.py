@@ -118,7 +118,7 @@ def test_what_cannot_be_read(launching: Launching, local: Engines) -> None:
 
 def test_the_first_failure_is_named(launching: Launching, local: Engines) -> None:
     """A failed task ends the others; signals and memory are told from exit codes."""
-    launching.cluster(TWO)
+    launching.cluster(f"{TWO}restarts: {{max: 0}}\n")
     on_worker = 'case "$TF_CONFIG" in *\'"type": "worker"\'*) echo cause; kill -9 $$;; esac; '
     done = launching.run(*sh(on_worker, FOREVER))
     assert done.code == 1
