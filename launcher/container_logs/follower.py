@@ -24,6 +24,8 @@ UNREACHABLE_S = 120.0
 _OVER_UNREACHABLE_S = 20.0
 _CHUNK_BYTES = 1 << 18
 _SAVE_S = 1.0
+_MOMENT_S = 0.5
+_POLL_S = 0.03
 _ENDED = ("exited", "dead")
 _GONE = (404, 409)
 _UNREADABLE = "does not support reading"
@@ -167,11 +169,17 @@ class LogFollower:
         self._saved_at = time.monotonic()
 
     def _has_ended(self) -> bool:
-        if self._is_over():
-            return True
-        with self._engine.errors("cannot inspect a container"):
-            state = self._engine.api.inspect_container(self._container_id)["State"]
-        return state["Status"] in _ENDED
+        """Whether the container has ended: an engine ends the stream a moment before it says so."""
+        give_up_at = time.monotonic() + _MOMENT_S
+        while not self._is_over():
+            with self._engine.errors("cannot inspect a container"):
+                state = self._engine.api.inspect_container(self._container_id)["State"]
+            if state["Status"] in _ENDED:
+                return True
+            if time.monotonic() > give_up_at:
+                return False
+            time.sleep(_POLL_S)
+        return True
 
     def _judge(self, error: HostError) -> None:
         """Raise what asking again cannot mend, or has not mended for too long."""
