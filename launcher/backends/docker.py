@@ -386,8 +386,10 @@ def _daemon_restarted(made: Made, state: Mapping[str, Any]) -> bool:
     from datetime import datetime
 
     engine = made.machine.engine
-    ended_at = datetime.fromisoformat(f"{state['FinishedAt'][:19]}+00:00").timestamp()
+    ended_at = datetime.fromisoformat(f"{state['FinishedAt'][:26].rstrip('Z')}+00:00").timestamp()
     with engine.errors("does not tell what happened"):
-        events = list(engine.api.events(since=1, until=int(ended_at) + 2, decode=True))
+        # In the future it would be waited for; a fraction of a second is passed on as it is.
+        told = engine.api.events(since=1, until=ended_at, decode=True)  # type: ignore[call-overload]
+        events = list(told)
     starts = (each for each in events if each.get("status") == "start")
     return len(events) < _EVENTS and made.id not in (each.get("id") for each in starts)
