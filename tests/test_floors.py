@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["nodes", "decode", "consistency", "config"], 1),
     **dict.fromkeys(
         [
+            "claim",
             "creation",
             "questions",
             "diagnosis",
@@ -44,8 +45,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["backends", "claims", "logs", "runs", "facts", "trainer"], 2),
     **dict.fromkeys(["engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
-    "at_once": 2,
-    "logins": 2,
+    **dict.fromkeys(["at_once", "logins", "claiming", "host_claims"], 2),
     **dict.fromkeys(["supervisor", "report"], 3),
     "cli": 4,
     "__main__": 4,
@@ -198,6 +198,9 @@ ONCE_DECIDED = {
 }
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
 OF_CONTAINERS |= {
+    "claim",
+    "claiming",
+    "host_claims",
     "building",
     "creation",
     "inside",

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from launcher import creation, ports
 from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report
-from launcher.backends.claiming import claim
+from launcher.claiming import Claims
 from launcher.container import Container
 from launcher.container_logs import LogFollower
 from launcher.container_logs.follower import UNREACHABLE_S
@@ -55,6 +55,7 @@ class DockerBackend:
     machines: by the host's name, every host of the plan.
     provision: brings to a host, and into a container, what they need.
     results: brings home what the tasks wrote.
+    claims: hold what the tasks are given of their hosts, until none lives any more.
     say: shows a line to the user.
     unreachable_s: after how long a host that cannot be reached is given up.
     """
@@ -65,6 +66,7 @@ class DockerBackend:
         machines: Mapping[str, Machine],
         provision: Provision,
         results: Results,
+        claims: Claims,
         say: Callable[[str], None],
         unreachable_s: float = UNREACHABLE_S,
     ) -> None:
@@ -72,6 +74,7 @@ class DockerBackend:
         self._machines = machines
         self._provision = provision
         self._results = results
+        self._claims = claims
         self._say = say
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
@@ -134,7 +137,11 @@ class DockerBackend:
         timer.start()
 
     def finish(self) -> Homecoming:
-        """Bring results home from all hosts at once, then remove what the run made there."""
+        """Bring results home from all hosts at once, then remove what the run made there.
+
+        What it claimed there is free for others before that.
+        """
+        self._claims.give_up()
         return self._results.bring_home(self._machines.values())
 
     def hurry(self) -> None:
@@ -177,7 +184,7 @@ class DockerBackend:
             created = engine.api.create_container_from_config(body, name)
         made = Made(container, attempt, machine, created["Id"], report)
         try:
-            claim(engine, made.id)
+            self._claims.ensure(container.host)
             follower = self._filled(made, log_path)
             with engine.errors(f"cannot start the container of {container.task}"):
                 engine.api.start(made.id)

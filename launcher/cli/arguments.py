@@ -32,6 +32,7 @@ RUN_OPTIONS = (
     Option("strategy", "NAME", "how to train", STRATEGIES),
     Option("dry-run", None, "print the plan, start nothing"),
     Option("hosts", None, "with --dry-run: ask the hosts for ports and GPUs"),
+    Option("wait", None, "queue for GPUs and ports that other runs hold"),
     Option("keep", None, "leave containers and volumes where they are"),
     Option("runs-dir", "DIR", "where runs are kept"),
     Option("uai-args", None, "the platform's arguments for any script"),

@@ -18,6 +18,7 @@ options:
   --strategy NAME    auto, multi_worker_mirrored or parameter_server, over the file's
   --dry-run          print the plan that would run, and start nothing
   --hosts            with --dry-run: ask the hosts for their free ports and GPUs
+  --wait             queue for GPUs and ports that other runs hold, first come first served
   --keep             leave a run's containers and volumes on the hosts when it ends
   --runs-dir DIR     where runs are kept (default: $LAUNCH_RUNS, else ./runs)
   --uai-args         give a script named by path the platform's arguments too

@@ -65,6 +65,11 @@ class Asked(NamedTuple):
         return questions.of_hosts(self.hosts, self.spec)
 
     @property
+    def waits(self) -> bool:
+        """Whether it waits for what other runs hold."""
+        return "wait" in self.options
+
+    @property
     def as_json(self) -> bool:
         """Whether everything is printed as JSON."""
         return "json" in self.options
