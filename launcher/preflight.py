@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from launcher import claims
 from launcher.at_once import attempts
 from launcher.claim import Claim, State, holding
 from launcher.container import Container
@@ -42,7 +43,7 @@ class Gpu(NamedTuple):
 class Reading(NamedTuple):
     """What one host said.
 
-    taken_ports: those that a process has.
+    taken_ports: those that a process has, or that a run of processes there was given.
     gpus: None where the host's nvidia-smi shows none, or it was not asked.
     gpus_problem: what the shell or nvidia-smi said then.
     users: for a GPU's UUID, what uses it now that is of no run: `python (pid 12)`, `container web`.
@@ -196,9 +197,10 @@ def _reading(machine: Machine, question: Question) -> Reading:
     if "end" not in sections:
         raise HostError(f"{machine.name}: its login shell runs no `sh`, which is asked what it has")
     containers = _containers(machine)
-    reading = Reading(
-        local_ports(sections.get("ports", ()), HOLDING), missing=tuple(sections.get("missing", ()))
-    )
+    notes = claims.notes_in(sections.get("runs", ()))
+    ports = {int(note.what[5:]) for note in notes if note.what.startswith("port-")}
+    ports |= local_ports(sections.get("ports", ()), HOLDING)
+    reading = Reading(frozenset(ports), missing=tuple(sections.get("missing", ())))
     if question.gpus:
         lines = sections.get("gpus", ())
         reading = reading._replace(gpus=_gpus(lines), gpus_problem=lines[0] if lines else "")
@@ -206,7 +208,9 @@ def _reading(machine: Machine, question: Question) -> Reading:
     reading = reading._replace(claims=claims_on(machine, containers, reading.gpu_uuid))
     if not question.gpus:
         return reading
-    return reading._replace(users=_users(reading, sections.get("apps", ()), machine, containers))
+    users = _users(reading, sections.get("apps", ()), machine, containers)
+    uuids = {gpu.number: gpu.uuid for gpu in reading.gpus or ()}
+    return reading._replace(users=users | claims.gpu_users(notes, uuids))
 
 
 def _sections(text: str) -> dict[str, list[str]]:
@@ -240,7 +244,7 @@ def _users(
     apps: Iterable[str],
     machine: Machine,
     containers: Iterable[tuple[str, Mapping[str, str]]],
-) -> Mapping[str, tuple[str, ...]]:
+) -> dict[str, tuple[str, ...]]:
     """Return by UUID what uses a GPU that no run holds: its processes, and containers."""
     users: dict[str, tuple[str, ...]] = {}
     for line in apps:

@@ -8,6 +8,8 @@ from launcher.cluster import ClusterSpec, Host
 _SCRIPT = """\
 echo @ports
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
+echo @runs
+grep -a ' @launch-claim/h/' /proc/net/unix 2>/dev/null
 {gpus}
 echo @missing
 {paths}

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from launcher import ports
@@ -56,10 +56,19 @@ def _program_problem(container: Container) -> str:
 
 
 class ProcessBackend:
-    """Starts attempts as processes; a thread each waits for the end."""
+    """Starts attempts as processes; a thread each waits for the end.
 
-    def __init__(self, plan: Plan, environ: Mapping[str, str]) -> None:
+    keep_open: gives the files of ours that a task's process keeps open.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        environ: Mapping[str, str],
+        keep_open: Callable[[Container], tuple[int, ...]] = lambda _: (),
+    ) -> None:
         self._plan = plan
+        self._keep_open = keep_open
         self._environ = {key: v for key, v in environ.items() if key != "TF_CONFIG"}
         self._lock = threading.Lock()
         self._processes: dict[TaskId, subprocess.Popen[bytes]] = {}  # those not reaped yet
@@ -119,6 +128,7 @@ class ProcessBackend:
                     cwd=container.work_dir,
                     env={**self._environ, **self._plan.env(container)},
                     start_new_session=True,
+                    pass_fds=self._keep_open(container),
                 )
         except (OSError, ValueError) as error:
             raise HostError(f"{container.argv[0]} could not be started: {error}") from None

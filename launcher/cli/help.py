@@ -31,7 +31,7 @@ commands:
   check [FILE]       print every problem in a cluster.yaml (--schema: its JSON Schema)
   tf-config [FILE|-] print a TF_CONFIG (default: $TF_CONFIG) in chief form, and why
   collect RUN        bring home what a run left on its hosts, and remove it there
-  hosts [trust]      list the hosts of a cluster.yaml; trust their keys after asking
+  hosts [trust]      list hosts, their GPUs and who holds them; trust their keys
   exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND
   build [CONTEXT]    build an image (mnist.Dockerfile) here, with a tag for good and latest
   push NAME[:TAG]    push an image to the registry in its name

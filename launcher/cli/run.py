@@ -89,7 +89,9 @@ def main(words: Words) -> int:
 
     tasks = asked.spec.tasks if asked.spec else ()
     fixed_ports = {task.id: task.port for task in tasks if task.port}
-    return perform_processes(made, fixed_ports, lambda _lost: _plan(asked), as_json=asked.as_json)
+    return perform_processes(
+        made, fixed_ports, lambda _lost: _plan(asked), wait=asked.waits, as_json=asked.as_json
+    )
 
 
 def _in_containers(asked: Asked, *, dry: bool) -> int:
