@@ -28,6 +28,7 @@ FLOORS: dict[str, int] = {
             "diagnosis",
             "signs",
             "layout",
+            "orphans",
             "placement",
             "plan",
             "lifecycle",

@@ -10,11 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from launcher import creation, ports
 from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report
+from launcher.backends.leases import Leases
 from launcher.claiming import Claims
 from launcher.container import Container
 from launcher.container_logs import LogFollower
@@ -76,6 +78,7 @@ class DockerBackend:
         self._results = results
         self._claims = claims
         self._say = say
+        self._leases = Leases(plan.timeouts, say)
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
         self._starting: dict[TaskId, tuple[Container, int, Report]] = {}
@@ -158,7 +161,9 @@ class DockerBackend:
             return
         if self._starts_no_more(task):
             report(Started(time.monotonic(), task, attempt))
-            report(self._watched(made, follower))
+            with self._leases.renewed(made.machine.engine, made.id):
+                end = self._watched(made, follower)
+            report(end)
 
     def _starts_no_more(self, task: TaskId) -> bool:
         """Whether nobody else has told yet how this start ended."""
@@ -178,11 +183,13 @@ class DockerBackend:
         machine = self._machines[container.host]
         engine = machine.engine
         prepared = self._provision.of_host(machine)
-        body = creation.request(self._plan, container, attempt, prepared.image_id, prepared.volumes)
+        body = partial(
+            creation.request, self._plan, container, attempt, prepared.image_id, prepared.volumes
+        )
         name = creation.container_name(self._plan.run_id, container.task, attempt)
         with engine.errors(f"cannot create the container of {container.task}"):
-            created = engine.api.create_container_from_config(body, name)
-        made = Made(container, attempt, machine, created["Id"], report)
+            created = self._leases.create(engine, body, name)
+        made = Made(container, attempt, machine, created, report)
         try:
             self._claims.ensure(container.host)
             follower = self._filled(made, log_path)
