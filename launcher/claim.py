@@ -138,6 +138,20 @@ def is_undecided(other: Claim, mine: Claim) -> bool:
     return other.state is State.ASKING and not is_before(other, mine)
 
 
+def next_state(state: State, seen: Iterable[tuple[Claim, Claim]]) -> State:
+    """Return the next state of a run that has looked.
+
+    seen: each rival that it saw, on all hosts, with its own claim there.
+    """
+    pairs = tuple(seen)
+    if any(is_before(other, mine) for other, mine in pairs):
+        return State.WAITING
+    if state is State.WAITING:
+        return State.ASKING  # those who come later must see that it looks
+    undecided = any(is_undecided(other, mine) for other, mine in pairs)
+    return State.ASKING if undecided else State.HELD
+
+
 # in words
 
 

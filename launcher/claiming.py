@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from launcher.at_once import at_all, attempts, within
-from launcher.claim import Claim, State, Wanted, holding, is_before, is_undecided, rivals, what
+from launcher.claim import Claim, State, Wanted, holding, is_before, next_state, rivals, what
 from launcher.errors import HostError
 from launcher.host_claims import HostClaim
 from launcher.hosts import Machine
@@ -114,12 +114,18 @@ class Claims:
         if name not in self._held or self._hosts[name].is_fresh:
             return
         with self._lock:
-            want = self._held[name]
-            if not self._hosts[name].is_fresh:
-                self._held = {n: w for n, w in self._held.items() if n != name}
+            want = self._held.get(name)
+            if not want or self._hosts[name].is_fresh:
+                return
+            others = {other: held for other, held in self._held.items() if other != name}
+            self._held = others
+            try:
                 self._ask({name: want}, {}, wait=False)
-                self._settle({name: want}, {})
-                self._held = {**self._held, name: want}
+            except HostError:
+                self._settle(others, {name: want})
+                raise
+            self._held = {**others, name: want}
+            self._settle(self._held, {})
 
     def give_up(self) -> None:
         """Give up everything; a host that does not answer is left to its lease."""
@@ -132,27 +138,28 @@ class Claims:
 
     def _ask(self, lacking: Mapping[str, Wanted], names: Names, *, wait: bool) -> bool:
         """Return once nobody is before us anywhere, and whether somebody was. Raises HostError."""
-        state, told, was_late = None, "", False
+        state, told, was_late = State.ASKING, "", False
+        if lacking:
+            self._say_all(state, lacking)
         while lacking:
-            if state is None:
-                state = self._say_all(State.ASKING, lacking)
-            seen = self._rivals(lacking)
-            before = [each for each in seen if is_before(each.claim, each.ours)]
-            if not before:
-                if state is State.WAITING:
-                    state = None  # those who come later must see that we look
-                    continue
-                if not any(is_undecided(each.claim, each.ours) for each in seen):
-                    break
-                time.sleep(_UNDECIDED_S)
+            try:
+                seen = self._rivals(lacking)
+            except HostError:
+                if not was_late or not wait:
+                    raise
+                time.sleep(_POLL_S)  # who has waited for hours waits for a host too
                 continue
-            if not wait and any(each.claim.state is not State.ASKING for each in before):
+            before = [each for each in seen if is_before(each.claim, each.ours)]
+            after = next_state(state, [(each.claim, each.ours) for each in seen])
+            if after is State.HELD:
+                break
+            if before and not wait and any(b.claim.state is not State.ASKING for b in before):
                 raise HostError(_refusal(before, names))
-            if state is State.ASKING:
-                state = self._say_all(State.WAITING, lacking)
-            was_late = True
-            told = self._tell(before, names, told) if wait else told
-            time.sleep(_POLL_S if wait else _UNDECIDED_S)
+            if after is not state:
+                self._say_all(after, lacking)
+            state, was_late = after, was_late or bool(before)
+            told = self._tell(before, names, told) if wait and before else told
+            time.sleep(_POLL_S if wait and before else _UNDECIDED_S)
         return was_late
 
     def _say_all(self, state: State, lacking: Mapping[str, Wanted]) -> State:

@@ -15,6 +15,7 @@ from launcher.claim import (
     is_before,
     is_undecided,
     latest,
+    next_state,
     parse,
     rivals,
     what,
@@ -107,17 +108,9 @@ class Asking:
             yield
             seen = self.seen
             yield
-            self.mine = self.mine._replace(state=self._after(seen))
+            pairs = [(other, self.mine) for other in seen]
+            self.mine = self.mine._replace(state=next_state(self.mine.state, pairs))
             yield
-
-    def _after(self, seen: tuple[Claim, ...]) -> State:
-        """Return the next state, as `claiming` goes from one to the other."""
-        if any(is_before(other, self.mine) for other in seen):
-            return State.WAITING
-        if self.mine.state is State.WAITING:
-            return State.ASKING
-        undecided = any(is_undecided(other, self.mine) for other in seen)
-        return State.ASKING if undecided else State.HELD
 
 
 @pytest.mark.parametrize("places", [(1, 2), (2, 1)])

@@ -15,7 +15,12 @@ from typing import Any
 
 import pytest
 
-from launcher.claim import LEASE_S
+from launcher.claim import LEASE_S, Wanted
+from launcher.claiming import Claims
+from launcher.cluster import Host as HostOfFile
+from launcher.engine import Engine, open_local
+from launcher.errors import HostError
+from launcher.hosts import Machine
 from tests.conftest import DEADLINE_S, Launching, until
 from tests.containers.conftest import Engines
 from tests.containers.test_gpus import cluster
@@ -266,4 +271,52 @@ def test_foreign_use_is_no_claim(user: Launching, remote: Engines, gpus: tuple[H
     held = [c for each in listed for c in each["claims"]]
     assert [(c["state"], len(c["gpus"])) for c in held] == [("held", 1)]
     assert "python (pid 77)" in table.out and "run sh-" in table.out
+    assert remote.left() == []
+
+
+def machine(host: Host) -> Machine:
+    engine = Engine(host.name, open_local, str(host.docker_socket))
+    return Machine(host.name, HostOfFile(host.address), engine, lambda _: "")
+
+
+def wanted(host: Host, *gpus: int) -> dict[str, Wanted]:
+    return {host.name: Wanted(frozenset(uuid(host.name, gpu) for gpu in gpus))}
+
+
+def test_more_is_claimed_later(remote: Engines, gpus: tuple[Host, ...]) -> None:
+    """A run that is placed anew keeps what it has where the rest is taken, and drops no claim."""
+    h1 = gpus[0]
+    with Claims("a", {"h1": machine(h1)}, print) as a, Claims("b", {"h1": machine(h1)}, print) as b:
+        assert not a.take(wanted(h1, 0), {}, (), wait=False)
+        assert not b.take(wanted(h1, 1), {}, (), wait=False)
+        until(lambda: len(claims(h1, "held")) == 2, "both")
+        with pytest.raises(HostError, match=f"GPU {uuid('h1', 1)} is held by run b of"):
+            a.take(wanted(h1, 0, 1), {}, (), wait=False)
+        with pytest.raises(HostError, match="held by run a of"):
+            b.take(wanted(h1, 0), {}, (), wait=False)
+        b.give_up()
+        a.take(wanted(h1, 1), {}, (), wait=False)
+        until(lambda: [c["launch.claim.gpus"] for c in claims(h1)] == [uuid("h1", 1)], "the rest")
+    assert remote.left() == []
+
+
+def test_a_launcher_that_slept(
+    remote: Engines, gpus: tuple[Host, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who could not renew its claim in time asks again, and is told who has it now."""
+    h1 = gpus[0]
+    with Claims("a", {"h1": machine(h1)}, print) as a, Claims("b", {"h1": machine(h1)}, print) as b:
+        a.take(wanted(h1, 0), {}, (), wait=False)
+        until(holds(h1), "the claim")
+        with monkeypatch.context() as patch:
+            patch.setattr("launcher.host_claims.HostClaim.is_fresh", False)
+            a.ensure("h1")  # nobody has taken it
+            until(holds(h1), "the claim")
+            for volume in claims(h1):
+                assert volume["launch.run"] == "a"
+            a.give_up()
+            a._held = wanted(h1, 0)  # as one that does not know it yet
+            b.take(wanted(h1, 0), {}, (), wait=False)
+            with pytest.raises(HostError, match=" by run b of "):
+                a.ensure("h1")
     assert remote.left() == []
