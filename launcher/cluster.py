@@ -35,6 +35,7 @@ class Form(StrEnum):
 Count = Annotated[int, Range(0)]
 Gpus = Annotated[int, Range(0, 1024)]  # far above any host's; each id is spelled out
 Seconds = Annotated[float, Range(0)]
+OrphanSeconds = Annotated[float, Range(3)]
 Port = Annotated[int, Range(1, 65535)]
 AbsolutePath = Annotated[str, Form.ABSOLUTE_PATH]
 Scalar = Annotated[str, Form.SCALAR]
@@ -175,12 +176,15 @@ class Timeouts(NamedTuple):
     stalled_s: For the next training step; null waits for ever.
     run_s: For the whole run; null sets no limit.
     grace_s: After SIGTERM, for a task to end by itself before SIGKILL.
+    orphan_s: For a launcher that is gone, or cannot reach a host, to come back; then tasks there
+        end by themselves. null: they go on. Containers need /bin/sh for it.
     """
 
     start_s: Seconds = 300.0
     stalled_s: Seconds | None = None
     run_s: Seconds | None = None
     grace_s: Seconds = 30.0
+    orphan_s: OrphanSeconds | None = None
 
 
 class Task(NamedTuple):

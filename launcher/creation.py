@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from launcher import plan_label
+from launcher import orphans, plan_label
 from launcher.container import Container, Mount
 from launcher.layout import CONTAINER_OUTPUT_DIR
 from launcher.plan import HOST_NETWORK, Plan
@@ -45,14 +45,23 @@ def run_labels(run_id: str) -> dict[str, str]:
 
 
 def request(
-    plan: Plan, container: Container, attempt: int, image_id: str, volumes: Mapping[str, str]
+    plan: Plan,
+    container: Container,
+    attempt: int,
+    image_id: str,
+    volumes: Mapping[str, str],
+    watched: bool = False,
 ) -> dict[str, object]:
     """Return the body of the Engine API's ContainerCreate for one attempt.
 
     volumes: for each synced mount's source, the volume on that host that holds its content.
+    watched: whether a shell beside the task may end it; see `orphans`.
     The image's entrypoint is not run: the plan's argv is all that is.
     """
-    program, *args = container.argv
+    argv = container.argv
+    if watched:
+        argv = orphans.watched(argv, plan.timeouts, orphans.CONTAINER_LEASE, group=False)
+    program, *args = argv
     return {
         "Image": image_id,
         "Entrypoint": [program],

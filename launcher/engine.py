@@ -102,6 +102,16 @@ class Engine:
                 create_api_error_from_http_exception(error)
             return answer
 
+    def has(self, container_id: str, path: str) -> bool:
+        """Whether there is something at `path` in a container. Raises EngineError."""
+        with self.errors(f"does not look for {path}"):
+            url = f"{_BASE_URL}/v{self.api.api_version}/containers/{container_id}/archive"
+            answer = self.api.head(url, params={"path": path}, timeout=_TIMEOUT_S)
+            if answer.status_code == 404:
+                return False
+            answer.raise_for_status()
+            return True
+
     def close(self) -> None:
         """Give the connections back."""
         self.api.close()

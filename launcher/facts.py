@@ -66,17 +66,42 @@ def gpu_ids() -> tuple[str, ...]:
     """Return the ids of this machine's NVIDIA GPUs; none when nvidia-smi is not there.
 
     Of a shared machine $CUDA_VISIBLE_DEVICES says which of them the user may take (as Slurm does).
+    Those that other runs hold come last.
     """
+    listed = _nvidia_smi("index")
+    if not listed:
+        return ()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    ids = [i.strip() for i in (listed if visible is None else visible.split(","))]
+    held = _held_names()
+    ids.sort(key=lambda i: f"@launch-gpu-{i}" in held)
+    return tuple(i for i in ids if i not in ("", "-1", "NoDevFiles"))
+
+
+def gpu_numbers() -> dict[str, str]:
+    """Return the number of each of this machine's GPUs by its UUID."""
+    rows = (line.partition(",") for line in _nvidia_smi("index,uuid"))
+    return {uuid.strip(): number.strip() for number, _, uuid in rows}
+
+
+def _nvidia_smi(fields: str) -> list[str]:
     import subprocess
 
-    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, ValueError, subprocess.SubprocessError):
-        return ()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    ids = listed.stdout.splitlines() if visible is None else visible.split(",")
-    return tuple(i.strip() for i in ids if i.strip() not in ("", "-1", "NoDevFiles"))
+        return []
+    return listed.stdout.splitlines()
+
+
+def _held_names() -> frozenset[str]:
+    """Return the names of this machine's Unix sockets: a run holds GPUs by such (see `claims`)."""
+    try:
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
+            return frozenset(line.split()[-1] for line in file if line.strip())
+    except OSError:
+        return frozenset()
 
 
 def new_run_id(name: str) -> str:

@@ -47,10 +47,10 @@ class Heritage:
         return Prepared("", "", {})
 
     def request(
-        self, plan: Plan, machine: Machine, container: Container, attempt: int
+        self, plan: Plan, machine: Machine, container: Container, attempt: int, *, watched: bool
     ) -> dict[str, object]:
         """Return a request for what the attempt before was made of. Raises HostError."""
-        del plan
+        del plan, watched  # a watch is among it
         for number in range(attempt - 1, 0, -1):
             name = creation.container_name(self._run_id, container.task, number)
             try:

@@ -4,8 +4,10 @@
 nobody from a run. Both ask nobody. They know hosts with Docker; processes have checks of their own.
 """
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from launcher.claim import Claim, holding
 from launcher.container import Container
 from launcher.errors import HostError
 from launcher.plan import HOST_NETWORK, Plan
@@ -22,7 +24,10 @@ _TOOLKIT = (
 
 
 def problems(plan: Plan, readings: Mapping[str, Reading]) -> tuple[str, ...]:
-    """Return all that keeps the hosts that were read from carrying out their part of a plan."""
+    """Return all that keeps the hosts that were read from carrying out their part of a plan.
+
+    What other runs hold is among it; see `Reading.claims`.
+    """
     return tuple(
         f"{name}: {what}"
         for name, reading in readings.items()
@@ -103,14 +108,27 @@ def _problems(
     yield from full(reading.disk)
     yield from (f"there is no {path}; containers shall see it" for path in reading.missing)
     if host_network:
-        for container in containers:
-            port = container.address.port
-            if port in reading.taken_ports:
-                yield f"port {port}, which {container.task} shall have, is taken"
+        yield from _port_problems(containers, reading)
     wanted = [(device_id, c) for c in containers for device_id in c.gpus]
     if not wanted:
         return
     yield from _gpu_problems(wanted, reading)
+
+
+def _port_problems(containers: Iterable[Container], reading: Reading) -> Iterator[str]:
+    for container in containers:
+        port = container.address.port
+        what = f"port {port}, which {container.task} shall have"
+        holders = [each for each in reading.claims if port in each.wanted.ports]
+        if holders:
+            yield f"{what}, is {_held(holders)}"
+        elif port in reading.taken_ports:
+            yield f"{what}, is taken"
+
+
+def _held(claims: Iterable[Claim]) -> str:
+    now = time.time()
+    return ", ".join(holding(each, now) for each in claims)
 
 
 def _gpu_problems(wanted: Iterable[tuple[str, Container]], reading: Reading) -> Iterator[str]:
@@ -130,6 +148,8 @@ def _gpu_problems(wanted: Iterable[tuple[str, Container]], reading: Reading) -> 
         what = f"GPU {device_id}, which {container.task} shall have"
         if gpu is None:
             yield f"has no {what}; it has {shown}"
+        elif holders := [each for each in reading.claims if gpu.uuid in each.wanted.gpus]:
+            yield f"{what}, is {_held(holders)}"
         elif users := reading.users.get(gpu.uuid):
             yield f"{what}, is used by {', '.join(users)}"
         elif given.setdefault(gpu.uuid, device_id) != device_id:

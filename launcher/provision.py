@@ -49,9 +49,12 @@ class Supply(Protocol):
         """Return what the host holds for the run, once it holds it. Raises HostError."""
 
     def request(
-        self, plan: Plan, machine: Machine, container: Container, attempt: int
+        self, plan: Plan, machine: Machine, container: Container, attempt: int, *, watched: bool
     ) -> dict[str, object]:
-        """Return what the engine is asked to make for an attempt. Raises HostError."""
+        """Return what the engine is asked to make for an attempt. Raises HostError.
+
+        watched: whether a shell beside the task may end it; see `orphans`.
+        """
 
     def into_container(self, machine: Machine, container: Container, container_id: str) -> None:
         """Put what a task needs into its container that was created. Raises HostError."""
@@ -97,11 +100,13 @@ class Provision:
         return self._hosts.get(machine.name, lambda: self._prepare(machine))
 
     def request(
-        self, plan: Plan, machine: Machine, container: Container, attempt: int
+        self, plan: Plan, machine: Machine, container: Container, attempt: int, *, watched: bool
     ) -> dict[str, object]:
         """Return what the engine is asked to make for an attempt. Raises HostError."""
         held = self.of_host(machine)
-        return creation.request(plan, container, attempt, held.image_id, held.volumes)
+        return creation.request(
+            plan, container, attempt, held.image_id, held.volumes, watched=watched
+        )
 
     def into_container(self, machine: Machine, container: Container, container_id: str) -> None:
         """Put code and secrets into a container that was created. Raises HostError."""

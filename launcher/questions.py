@@ -11,6 +11,8 @@ echo @clock
 date +%s.%N
 echo @ports
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null
+echo @runs
+grep -a ' @launch-claim/h/' /proc/net/unix 2>/dev/null
 {gpus}
 echo @missing
 {paths}

@@ -9,10 +9,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from launcher import claims
 from launcher.at_once import attempts
-from launcher.creation import GPUS_LABEL, PORT_LABEL, RUN_LABEL
+from launcher.claim import Claim, State
+from launcher.creation import RUN_LABEL
 from launcher.engine import DEFAULT_SOCKET, EngineError
 from launcher.errors import HostError
+from launcher.host_claims import claims_on
 from launcher.hosts import Machine
 from launcher.logins import Said
 from launcher.placement import HostFacts
@@ -59,12 +62,13 @@ class Folder(NamedTuple):
 class Reading(NamedTuple):
     """What one host said.
 
-    taken_ports: those that a process has, or that another run's container was given.
+    taken_ports: those that a process has, or that a run of processes there was given.
     gpus: None where the host's nvidia-smi shows none, or it was not asked.
     gpus_problem: what the shell or nvidia-smi said then.
-    users: for a GPU's UUID, what uses it now: `python (pid 12)`, `container web`.
+    users: for a GPU's UUID, what uses it now that is of no run: `python (pid 12)`, `container web`.
     gives_gpus: whether its Docker can give GPUs to containers.
     missing: folders that containers shall see, and that are not there.
+    claims: what runs hold there, or wait for.
     clock, disk: None where the host did not say.
     folders: those that tasks shall write to, as far as they can be looked at.
     living: runs of which a container lives here.
@@ -77,6 +81,7 @@ class Reading(NamedTuple):
     users: Mapping[str, tuple[str, ...]] = {}
     gives_gpus: bool = False
     missing: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
     clock: Clock | None = None
     disk: Disk | None = None
     folders: tuple[Folder, ...] = ()
@@ -92,14 +97,36 @@ class Reading(NamedTuple):
                 return gpu
         return None
 
-    def facts(self) -> HostFacts:
-        """Return what planning must know: free ports, and the GPUs that nobody uses."""
+    def gpu_uuid(self, device_id: str) -> str | None:
+        """Return the UUID of the GPU that something names."""
+        gpu = self.gpu(device_id)
+        return gpu.uuid if gpu else None
+
+    def without(self, run: str = "") -> "Reading":
+        """Return it as if this run, or all runs, held nothing there."""
+        left = tuple(each for each in self.claims if run and each.run != run)
+        ports = {p for each in self.claims if each not in left for p in each.wanted.ports}
+        return self._replace(claims=left, taken_ports=self.taken_ports - ports)
+
+    def facts(self, *, claimed_too: bool = False) -> HostFacts:
+        """Return what planning must know: free ports, and the GPUs that nobody uses.
+
+        claimed_too: whether those that runs hold come after them, the least wanted first.
+        """
         start = int.from_bytes(os.urandom(4), "big")
         order = (PORTS[(start + step) % len(PORTS)] for step in range(len(PORTS)))
-        free = (port for port in order if port not in self.taken_ports)
+        claimed = {port for each in self.claims for port in each.wanted.ports}
+        free = (port for port in order if port not in self.taken_ports and port not in claimed)
         ports = tuple(port for port, _ in zip(free, range(_PORTS_OFFERED), strict=False))
-        idle = tuple(gpu.number for gpu in self.gpus or () if not self.users.get(gpu.uuid))
-        return HostFacts(ports, idle)
+        wanted = {
+            g.uuid: sum(g.uuid in c.wanted.gpus for c in self.claims) for g in self.gpus or ()
+        }
+        idle = [gpu for gpu in self.gpus or () if not self.users.get(gpu.uuid)]
+        offered = sorted(
+            (gpu for gpu in idle if claimed_too or not wanted[gpu.uuid]),
+            key=lambda gpu: wanted[gpu.uuid],
+        )
+        return HostFacts(ports, tuple(gpu.number for gpu in offered))
 
 
 def read(
@@ -120,8 +147,11 @@ def _reading(machine: Machine, question: Question) -> Reading:
         raise HostError(f"{machine.name}: its login shell runs no `sh`, which is asked what it has")
     listed = _containers(machine)
     containers = [(each["Id"], _labels(each)) for each in listed if each["State"] in _LIVING]
+    notes = claims.notes_in(sections.get("runs", ()))
+    ports = {int(note.what[5:]) for note in notes if note.what.startswith("port-")}
+    ports |= local_ports(sections.get("ports", ()), HOLDING)
     reading = Reading(
-        frozenset(_taken(sections.get("ports", ()), containers)),
+        frozenset(ports),
         missing=tuple(sections.get("missing", ())),
         clock=clock(said, sections.get("clock", ())),
         # Of another engine than the usual one the script does not know where its data is.
@@ -130,20 +160,16 @@ def _reading(machine: Machine, question: Question) -> Reading:
         living=frozenset(labels[RUN_LABEL] for _, labels in containers if RUN_LABEL in labels),
         ended=_ended(listed),
     )
+    if question.gpus:
+        lines = sections.get("gpus", ())
+        reading = reading._replace(gpus=_gpus(lines), gpus_problem=lines[0] if lines else "")
+        reading = reading._replace(gives_gpus=_gives_gpus(machine, sections))
+    reading = reading._replace(claims=claims_on(machine, containers, reading.gpu_uuid))
     if not question.gpus:
         return reading
-    lines = sections.get("gpus", ())
-    reading = reading._replace(gpus=_gpus(lines), gpus_problem=lines[0] if lines else "")
     users = _users(reading, sections.get("apps", ()), machine, containers)
-    return reading._replace(users=users, gives_gpus=_gives_gpus(machine, sections))
-
-
-def _taken(
-    lines: Iterable[str], containers: Iterable[tuple[str, Mapping[str, str]]]
-) -> Iterator[int]:
-    """Yield the ports that the host's kernel has in use, and those that containers were given."""
-    yield from local_ports(lines, HOLDING)
-    yield from (int(labels[PORT_LABEL]) for _, labels in containers if PORT_LABEL in labels)
+    uuids = {gpu.number: gpu.uuid for gpu in reading.gpus or ()}
+    return reading._replace(users=users | claims.gpu_users(notes, uuids))
 
 
 def _sections(text: str) -> dict[str, list[str]]:
@@ -235,24 +261,25 @@ def _users(
     apps: Iterable[str],
     machine: Machine,
     containers: Iterable[tuple[str, Mapping[str, str]]],
-) -> Mapping[str, tuple[str, ...]]:
-    """Return by UUID what uses a GPU: its processes, and the containers that were given it."""
+) -> dict[str, tuple[str, ...]]:
+    """Return by UUID what uses a GPU that no run holds: its processes, and containers."""
     users: dict[str, tuple[str, ...]] = {}
     for line in apps:
         uuid, _, rest = line.partition(",")
         pid, _, name = rest.partition(",")
         users[uuid.strip()] = (*users.get(uuid.strip(), ()), f"{name.strip()} (pid {pid.strip()})")
     for container_id, labels in containers:
-        name, ids = _given(machine, container_id, labels)
+        if RUN_LABEL in labels:
+            continue
+        name, ids = _given(machine, container_id)
         for gpu in reading.gpus or () if ids == ("all",) else map(reading.gpu, ids):
             if gpu is not None:
                 users[gpu.uuid] = (*users.get(gpu.uuid, ()), f"container {name}")
-    return users
+    held = {uuid for c in reading.claims if c.state is State.HELD for uuid in c.wanted.gpus}
+    return {uuid: named for uuid, named in users.items() if uuid not in held}
 
 
-def _given(
-    machine: Machine, container_id: str, labels: Mapping[str, str]
-) -> tuple[str, tuple[str, ...]]:
+def _given(machine: Machine, container_id: str) -> tuple[str, tuple[str, ...]]:
     """Return a running container's name and the GPU ids that it was given; `all` for all."""
     try:
         with machine.engine.errors("does not describe a container"):
@@ -261,13 +288,12 @@ def _given(
         if error.status == _MISSING:  # it has ended meanwhile, and uses nothing any more
             return "", ()
         raise
-    name = str(described["Name"]).lstrip("/")
-    if GPUS_LABEL in labels:
-        return name, tuple(labels[GPUS_LABEL].split(","))
     for asked in described["HostConfig"].get("DeviceRequests") or ():
         if any("gpu" in capabilities for capabilities in asked.get("Capabilities") or ()):
-            return name, tuple(asked.get("DeviceIDs") or ()) or ("all",)
-    return name, ()
+            return str(described["Name"]).lstrip("/"), tuple(asked.get("DeviceIDs") or ()) or (
+                "all",
+            )
+    return "", ()
 
 
 def _gives_gpus(machine: Machine, sections: Mapping[str, Sequence[str]]) -> bool:

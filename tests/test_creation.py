@@ -36,7 +36,7 @@ def planned(text: str = LAB) -> Plan:
 
 
 def requests(made: Plan) -> list[dict[str, object]]:
-    return [creation.request(made, c, 1, "sha256:1", VOLUMES) for c in made.tasks]
+    return [creation.request(made, c, 1, "sha256:1", VOLUMES, True) for c in made.tasks]
 
 
 def test_a_task_with_gpus() -> None:

@@ -22,11 +22,13 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["nodes", "decode", "consistency", "config"], 1),
     **dict.fromkeys(
         [
+            "claim",
             "creation",
             "questions",
             "diagnosis",
             "signs",
             "layout",
+            "orphans",
             "placement",
             "plan",
             "lifecycle",
@@ -66,6 +68,7 @@ FLOORS: dict[str, int] = {
     "stacks": 2,
     **dict.fromkeys(["supervisor", "report", "blame"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
+    **dict.fromkeys(["claiming", "host_claims"], 2),
     "cli": 4,
     "__main__": 4,
 }
@@ -231,6 +234,9 @@ OF_CONTAINERS = {
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
 OF_CONTAINERS |= {"host_clock", "lease", "heritage", "plan_label"}
 OF_CONTAINERS |= {
+    "claim",
+    "claiming",
+    "host_claims",
     "building",
     "creation",
     "inside",

@@ -99,7 +99,13 @@ def test_the_default_cluster() -> None:
         "strategy": "multi_worker_mirrored",
         "run_dir": RUN,
         "checkpoint_dir": f"{RUN}/checkpoints",
-        "timeouts": {"start_s": 300.0, "stalled_s": None, "run_s": None, "grace_s": 30.0},
+        "timeouts": {
+            "start_s": 300.0,
+            "stalled_s": None,
+            "run_s": None,
+            "grace_s": 30.0,
+            "orphan_s": None,
+        },
         "restarts": {
             "max": 3,
             "backoff_s": 5.0,

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from launcher import creation, host_clock, ports
 from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report
-from launcher.backends.claiming import claim
+from launcher.backends.leases import Leases
+from launcher.claiming import Claims
 from launcher.container import Container
 from launcher.container_logs import LogFollower
 from launcher.container_logs.follower import UNREACHABLE_S
@@ -57,6 +58,7 @@ class DockerBackend:
     machines: by the host's name, every host of the plan.
     provision: brings to a host, and into a container, what they need.
     results: brings home what the tasks wrote.
+    claims: hold what the tasks are given of their hosts, until none lives any more.
     say: shows a line to the user.
     unreachable_s: after how long a host that cannot be reached is given up.
     """
@@ -67,6 +69,7 @@ class DockerBackend:
         machines: Mapping[str, Machine],
         provision: Supply,
         results: Results,
+        claims: Claims,
         say: Callable[[str], None],
         unreachable_s: float = UNREACHABLE_S,
     ) -> None:
@@ -74,7 +77,9 @@ class DockerBackend:
         self._machines = machines
         self._provision = provision
         self._results = results
+        self._claims = claims
         self._say = say
+        self._leases = Leases(plan.timeouts, say)
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
         self._starting: dict[TaskId, tuple[Container, int, Report]] = {}
@@ -106,7 +111,8 @@ class DockerBackend:
             return
         self._latest[task] = made
         report(Started(time.monotonic(), task, attempt))
-        report(self._watched(made, follower))
+        with self._leases.renewed(machine.engine, made.id):
+            report(self._watched(made, follower))
 
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Send the signal from a thread: a host may be slow to answer."""
@@ -165,7 +171,11 @@ class DockerBackend:
         timer.start()
 
     def finish(self) -> Homecoming:
-        """Bring results home from all hosts at once, then remove what the run made there."""
+        """Bring results home from all hosts at once, then remove what the run made there.
+
+        What it claimed there is free for others before that.
+        """
+        self._claims.give_up()
         return self._results.bring_home(self._machines.values())
 
     def hurry(self) -> None:
@@ -182,7 +192,9 @@ class DockerBackend:
             return
         if self._starts_no_more(task):
             report(Started(time.monotonic(), task, attempt))
-            report(self._watched(made, follower))
+            with self._leases.renewed(made.machine.engine, made.id):
+                end = self._watched(made, follower)
+            report(end)
 
     def _starts_no_more(self, task: TaskId) -> bool:
         """Whether nobody else has told yet how this start ended."""
@@ -225,23 +237,27 @@ class DockerBackend:
         again: bool,
     ) -> Made:
         engine = machine.engine
-        body = self._provision.request(self._plan, machine, container, attempt)
+        engine = machine.engine
+
+        def body(watched: bool) -> dict[str, object]:
+            return self._provision.request(self._plan, machine, container, attempt, watched=watched)
+
         name = creation.container_name(self._plan.run_id, container.task, attempt)
         try:
             with engine.errors(f"cannot create the container of {container.task}"):
-                created = engine.api.create_container_from_config(body, name)
+                created = self._leases.create(engine, body, name)
         except EngineError as error:
             if error.status != _CONFLICT or not again:
                 raise
             remove_container(engine, name)  # made by a call whose answer was lost
             with engine.errors(f"cannot create the container of {container.task}"):
-                created = engine.api.create_container_from_config(body, name)
-        return Made(container, attempt, machine, created["Id"], report)
+                created = self._leases.create(engine, body, name)
+        return Made(container, attempt, machine, created, report)
 
     def _begun(self, made: Made, log_path: str) -> LogFollower:
         engine = made.machine.engine
         try:
-            claim(engine, made.id)
+            self._claims.ensure(made.container.host)
             follower = self._filled(made, log_path)
             with engine.errors(f"cannot start the container of {made.container.task}"):
                 engine.api.start(made.id)

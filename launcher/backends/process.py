@@ -12,10 +12,10 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from launcher import ports
+from launcher import orphans, ports
 from launcher.backends import Homecoming, Report, oom, session
 from launcher.container import Container
 from launcher.errors import HostError, InputError, Problem
@@ -58,14 +58,30 @@ def _program_problem(container: Container) -> str:
 
 
 class ProcessBackend:
-    """Starts attempts as processes; a thread each waits for the end."""
+    """Starts attempts as processes; a thread each waits for the end.
 
-    def __init__(self, plan: Plan, environ: Mapping[str, str]) -> None:
+    keep_open: gives the files of ours that a task's process keeps open.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        environ: Mapping[str, str],
+        keep_open: Callable[[Container], tuple[int, ...]] = lambda _: (),
+    ) -> None:
         self._plan = plan
+        self._keep_open = keep_open
         self._environ = {key: v for key, v in environ.items() if key != "TF_CONFIG"}
         self._lock = threading.Lock()
         self._processes: dict[TaskId, subprocess.Popen[bytes]] = {}  # those not reaped yet
         self._asked: set[TaskId] = set()  # those of them that were asked to end
+        self._is_over = threading.Event()
+        self._lease = f"{plan.run_dir}/lease"
+        period_s = orphans.period_s(plan.timeouts)
+        if period_s is not None:
+            threading.Thread(
+                target=self._renew, args=(period_s,), name="lease", daemon=True
+            ).start()
         # Where it is ignored (some daemons leave it so) no exit code would ever reach us.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -113,6 +129,7 @@ class ProcessBackend:
 
     def finish(self) -> Homecoming:
         """Return at once: processes write their results where they belong."""
+        self._is_over.set()
         return Homecoming()
 
     def hurry(self) -> None:
@@ -123,18 +140,30 @@ class ProcessBackend:
             Path(container.output_dir, "logs").mkdir(parents=True, exist_ok=True)
             with open(log_path, "ab") as log:
                 process = subprocess.Popen(
-                    container.argv,
+                    orphans.watched(container.argv, self._plan.timeouts, self._lease, group=True),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=container.work_dir,
                     env={**self._environ, **self._plan.env(container)},
                     start_new_session=True,
+                    pass_fds=self._keep_open(container),
                 )
         except (OSError, ValueError) as error:
             raise HostError(f"{container.argv[0]} could not be started: {error}") from None
         with self._lock:
             self._processes[container.task] = process
+
+    def _renew(self, period_s: float) -> None:
+        """Tell the tasks again and again that their launcher lives, until none does any more."""
+        while not self._is_over.is_set():
+            with contextlib.suppress(OSError):  # on a full disk, say
+                new = Path(f"{self._lease}.new")
+                new.write_text(f"{time.monotonic_ns()}\n")
+                new.replace(self._lease)
+            self._is_over.wait(period_s)
+        with contextlib.suppress(OSError):
+            os.unlink(self._lease)
 
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Signal all that a task that lives has started."""

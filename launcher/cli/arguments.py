@@ -37,6 +37,7 @@ RUN_OPTIONS = (
     Option("detach", None, "return once it runs; supervise it in the background"),
     Option("resume", None, "go on with the last run of this command that did not succeed"),
     Option("preflight", "HOW", "how much of the hosts is checked before", PREFLIGHTS),
+    Option("wait", None, "queue for GPUs and ports that other runs hold"),
     Option("keep", None, "leave containers and volumes where they are"),
     Option("runs-dir", "DIR", "where runs are kept"),
     Option("uai-args", None, "the platform's arguments for any script"),

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from launcher.backends import Backend
+    from launcher.claiming import Claims
     from launcher.found import Found
     from launcher.hosts import Machine
     from launcher.lease import Lease
     from launcher.logs import Console
+    from launcher.plan import Plan
     from launcher.task import TaskId
 
 
@@ -94,7 +96,7 @@ def _take_up(
         raise HostError(f"{run_id}: {what}")
     chief = machines[plan.tasks[0].host]
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    with _leased(run_id, chief):
+    with _leased(run_id, chief), _claimed(plan, machines) as claims:
         earlier = [one for one in there if latest[one.task] is not one]
         at_all(earlier, lambda one: log_home(run_dir, machines[one.host], one))
 
@@ -102,13 +104,30 @@ def _take_up(
             transfers = Transfers(console.show_status if console.is_terminal else None, console.say)
             how = Collecting(run_id, run_dir, False, transfers.report)
             return DockerBackend(
-                plan, machines, Heritage(run_id), Results(how), console.say,
+                plan, machines, Heritage(run_id), Results(how), claims, console.say,
                 unreachable_s(os.environ),
             )  # fmt: skip
 
         asked = Command(Words({}, [], False), str(run_dir.parent), goes_on=True)
         adopted = {task: one.attempt for task, one in latest.items()}
         return perform(plan, backend, None, asked, adopted=adopted, stop=stop, as_json=as_json)
+
+
+@contextmanager
+def _claimed(plan: "Plan", machines: "Mapping[str, Machine]") -> "Iterator[Claims]":
+    """Hold again what the run's earlier launcher claimed of its hosts."""
+    from launcher import claiming, questions, readings
+
+    question = questions.question(any(c.gpus for c in plan.tasks), ())
+    read, silent = readings.read(machines.values(), dict.fromkeys(machines, question))
+    if silent:
+        raise HostError("\n".join(silent.values()))
+    with claiming.Claims(
+        plan.run_id, machines, lambda text: say_error(f"launch: {text}")
+    ) as claims:
+        own = {name: reading.without(plan.run_id) for name, reading in read.items()}
+        claims.take(claiming.wanted(plan, own), claiming.names(own), (), wait=False)
+        yield claims
 
 
 def _latest(containers: "list[Found]") -> "dict[TaskId, Found]":

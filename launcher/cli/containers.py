@@ -8,11 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from launcher import config, hosts, placement, preflight
+from launcher import claiming, config, hosts, placement, preflight
 from launcher.backends import Backend
+from launcher.claiming import Claims
+from launcher.cli import say_error
 from launcher.cli.attach import superseded
 from launcher.cli.before_run import before_run
 from launcher.cli.docker_here import local_engine
+from launcher.cli.interruption import interruptible
 from launcher.cli.perform import perform
 from launcher.cli.run import Asked, show
 from launcher.container_logs.follower import UNREACHABLE_S
@@ -41,13 +44,44 @@ def run(asked: Asked, logins: Logins, *, dry: bool) -> int:
         readings, silent = read(machines.values(), asked.questions)
         if unreached or silent:
             raise HostError("\n".join(_all_problems(asked, readings, {**unreached, **silent})))
-        made = plan_on(asked, readings)
-        preflight.check(made, readings)
+        made = _plan_anyhow(asked, readings)
+        if dry or not asked.waits:
+            preflight.check(made, readings)
+        else:
+            preflight.check(made, {name: each.without() for name, each in readings.items()})
         if dry:
             show(made, as_json=asked.as_json)
             return 0
-        made = before_run(asked, made, readings, machines, logins)
-        return _perform(asked, made, machines, here)
+        with interruptible(), Claims(asked.run_id, machines, _say) as claims:
+            _claim(asked, made, machines, readings, claims)
+            made = before_run(asked, made, readings, machines, logins)
+            return _perform(asked, made, machines, here, claims)
+
+
+def _say(text: str) -> None:
+    say_error(f"launch: {text}")
+
+
+def _claim(
+    asked: Asked,
+    made: Plan,
+    machines: Mapping[str, Machine],
+    readings: Mapping[str, Reading],
+    claims: Claims,
+) -> None:
+    """Claim what a plan takes of its hosts; where others came first, look again before it starts.
+
+    Raises:
+        HostError: others hold something of it, or something else is in the way now.
+    """
+    known = [claim for each in readings.values() for claim in each.claims]
+    if claims.take(
+        claiming.wanted(made, readings), claiming.names(readings), known, wait=asked.waits
+    ):
+        again, silent = read(machines.values(), asked.questions)
+        if silent:
+            raise HostError("\n".join(silent.values()))
+        preflight.check(made, {n: r.without() for n, r in again.items()})
 
 
 def _all_problems(
@@ -72,8 +106,27 @@ def plan_on(asked: Asked, readings: Mapping[str, Reading], silent: Iterable[str]
     return _plan(asked, {**dict.fromkeys(silent, plenty), **_facts(asked, readings)})
 
 
-def _facts(asked: Asked, readings: Mapping[str, Reading]) -> Mapping[str, HostFacts]:
-    facts = {name: reading.facts() for name, reading in readings.items()}
+def _plan_anyhow(asked: Asked, readings: Mapping[str, Reading]) -> Plan:
+    """Return the plan on what is free; where that is not enough, also on what other runs hold.
+
+    Raises:
+        InputError: the tasks do not fit there either way.
+    """
+    try:
+        return _plan(asked, _facts(asked, readings))
+    except InputError as error:
+        if not any(reading.claims for reading in readings.values()):
+            raise
+        with contextlib.suppress(InputError):
+            return _plan(asked, _facts(asked, readings, claimed_too=True))
+        raise error from None
+
+
+def _facts(
+    asked: Asked, readings: Mapping[str, Reading], *, claimed_too: bool = False
+) -> Mapping[str, HostFacts]:
+    single = asked.spec is None
+    facts = {n: each.facts(claimed_too=claimed_too or single) for n, each in readings.items()}
     if asked.spec is not None:
         return facts
     # A single task takes a GPU where it can have one.
@@ -99,7 +152,11 @@ def _plan(
 
 
 def _perform(
-    asked: Asked, made: Plan, machines: Mapping[str, Machine], here: Future[Engine | None]
+    asked: Asked,
+    made: Plan,
+    machines: Mapping[str, Machine],
+    here: Future[Engine | None],
+    claims: Claims,
 ) -> int:
     from launcher.backends.docker import DockerBackend
     from launcher.inside import Inside
@@ -121,15 +178,17 @@ def _perform(
         keep = "keep" in asked.options
         how = Collecting(made.run_id, Path(made.run_dir), keep, transfers.report)
         results = Results(how)
-        return DockerBackend(made, machines, provision, results, console.say, gone_s)
+        return DockerBackend(made, machines, provision, results, claims, console.say, gone_s)
 
     def replan(lost: frozenset[str]) -> Plan:
         there = {name: machine for name, machine in machines.items() if name not in lost}
         readings, silent = read(there.values(), asked.questions)
         if silent:
             raise HostError("\n".join(silent.values()))
+        readings = {name: reading.without(asked.run_id) for name, reading in readings.items()}
         again = _plan(asked, _facts(asked, readings), without=lost)
         preflight.check(again, readings)
+        claims.take(claiming.wanted(again, readings), claiming.names(readings), (), wait=False)
         return again
 
     chief = machines[made.tasks[0].host]

@@ -22,6 +22,7 @@ options:
   --resume           go on with the last run of this command that did not succeed
   --preflight HOW    auto: whether hosts reach each other is tried where that was not
                      seen within a day; full: before this run too; none: never
+  --wait             queue for GPUs and ports that other runs hold, first come first served
   --keep             leave a run's containers and volumes on the hosts when it ends
   --runs-dir DIR     where runs are kept (default: $LAUNCH_RUNS, else ./runs)
   --uai-args         give a script named by path the platform's arguments too
@@ -41,7 +42,7 @@ commands:
   resume RUN         go on with a run from its last checkpoint
   collect RUN        bring home what a run left on its hosts, and remove it there
   gc                 remove what dead runs left on the hosts (--dry-run: say what)
-  hosts [trust]      list the hosts of a cluster.yaml; trust their keys after asking
+  hosts [trust]      list hosts, their GPUs and who holds them; trust their keys
   exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND
   build [CONTEXT]    build an image (mnist.Dockerfile) here, with a tag for good and latest
   push NAME[:TAG]    push an image to the registry in its name

@@ -1,4 +1,4 @@
-"""`launch hosts`: which hosts of a cluster can be logged in to, and trusting their keys."""
+"""`launch hosts`: which hosts can be logged in to, what they have, and trusting their keys."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from launcher import config
 from launcher.at_once import attempts
 from launcher.cli.arguments import parser
-from launcher.cluster import Host
+from launcher.cluster import Backend, Host
 from launcher.errors import HostError, InputError, Problem, nearest
 from launcher.logins import target
 from launcher.table import table
@@ -33,29 +33,32 @@ def main(words: list[str]) -> int:
     chosen = {name: h for name, h in hosts.items() if not options.host or name in options.host}
     if options.action == "trust":
         return _trust(chosen, without_asking=options.yes)
-    here = [name for name in spec.hosts if name not in hosts]
-    local = [name for name in here if not options.host or name in options.host]
-    return _list(chosen, local, as_json=options.json)
+    here = {name: host for name, host in spec.hosts.items() if name not in hosts}
+    local = {name: h for name, h in here.items() if not options.host or name in options.host}
+    processes = spec.backend is Backend.PROCESS
+    return _list(chosen, local, processes=processes, as_json=options.json)
 
 
 # list
 
 
-def _list(hosts: dict[str, Host], here: Iterable[str], *, as_json: bool) -> int:
-    """Print each host with what a login to it gave; 3 where one cannot be logged in to."""
+def _list(hosts: dict[str, Host], here: dict[str, Host], *, processes: bool, as_json: bool) -> int:
+    """Print each host, what a login to it gave, and what it has; 3 where one cannot be used."""
+    from launcher.cli import holdings
     from launcher.cli.prompt import ask_unseen
-    from launcher.ssh import Connections
+    from launcher.logins import Logins
 
-    connections = Connections(ask=ask_unseen())
-
-    def log_in(item: tuple[str, Host]) -> None:
-        connections.of(target(*item)).connect()
-
-    try:
-        states = attempts(hosts.items(), log_in)
-        problems = {n: str(got or "") for n, got in zip(hosts, states, strict=True)}
-    finally:
-        connections.close()
+    with Logins(hosts, ask_unseen()) as logins:
+        states = attempts(hosts, logins.connection)
+        problems = {
+            name: str(got) if isinstance(got, HostError) else ""
+            for name, got in zip(hosts, states, strict=True)
+        }
+        ready = {name: host for name, host in hosts.items() if not problems[name]}
+        if processes:
+            found = holdings.of_processes(here)
+        else:
+            found = holdings.read({**here, **ready}, logins)
     rows = [(name, "127.0.0.1", "this machine") for name in here]
     rows += [(n, h.address, "no login" if problems[n] else "ready") for n, h in hosts.items()]
     if as_json:
@@ -65,12 +68,15 @@ def _list(hosts: dict[str, Host], here: Iterable[str], *, as_json: bool) -> int:
                 "address": address,
                 "state": state,
                 "problem": problems.get(name) or None,
+                **found.to_dict(name),
             }
             for name, address, state in rows
         ]
         print(json.dumps({"hosts": listed}, indent=2, ensure_ascii=False))
         return 3 if any(problems.values()) else 0
     print("\n".join(table(("host", "address", "state"), rows)))
+    if held := list(found.rows()):
+        print("\n" + "\n".join(table(holdings.HEAD, held)))
     failed = [problem for problem in problems.values() if problem]
     if failed:
         raise HostError("\n".join(failed))

@@ -38,18 +38,28 @@ def perform_processes(
     replan: Replan,
     asked: Command,
     *,
+    wait: bool,
     as_json: bool,
 ) -> int:
     """Run a plan of processes to its end and report; return the exit code.
 
+    wait: whether to wait for GPUs and ports that other runs hold.
+
     Raises:
         InputError, HostError: nothing was started.
     """
-    process.check(plan, fixed_ports)
-    with claims.ports(c.address.port for c in plan.tasks if plan.cluster):
-        return perform(
-            plan, lambda _: process.ProcessBackend(plan, os.environ), replan, asked, as_json=as_json
-        )
+    process.check(plan, {})
+    with claims.Claims(plan.run_id, lambda text: say_error(f"launch: {text}")) as held:
+        held.take(claims.wanted(plan.tasks), wait=wait)
+        process.check(plan, fixed_ports)
+
+        def again(lost: frozenset[str]) -> Plan:
+            other = replan(lost)
+            held.take(claims.wanted(other.tasks), wait=False)
+            return other
+
+        backend = process.ProcessBackend(plan, os.environ, held.descriptors)
+        return perform(plan, lambda _: backend, again, asked, as_json=as_json)
 
 
 def perform(

@@ -71,6 +71,11 @@ class Asked(NamedTuple):
         return questions.of_hosts(self.hosts, self.spec)
 
     @property
+    def waits(self) -> bool:
+        """Whether it waits for what other runs hold."""
+        return "wait" in self.options
+
+    @property
     def as_json(self) -> bool:
         """Whether everything is printed as JSON."""
         return "json" in self.options
@@ -98,7 +103,12 @@ def main(words: Words, goes_on: str = "") -> int:
     tasks = asked.spec.tasks if asked.spec else ()
     fixed_ports = {task.id: task.port for task in tasks if task.port}
     return perform_processes(
-        made, fixed_ports, lambda _lost: _plan(asked), asked.command, as_json=asked.as_json
+        made,
+        fixed_ports,
+        lambda _lost: _plan(asked),
+        asked.command,
+        wait=asked.waits,
+        as_json=asked.as_json,
     )
 
 

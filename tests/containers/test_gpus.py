@@ -161,7 +161,7 @@ def test_a_run_that_has_them(user: Launching, remote: Engines, gpus: tuple[Host,
     first.terminate()
     first.communicate(timeout=DEADLINE_S)
     assert second.code == 3
-    assert "GPU 0, which worker:0 shall have, is used by container launch-" in second.err
+    assert "h1: GPU 0, which worker:0 shall have, is held by run sh-" in second.err
     assert remote.left() == []
 
 

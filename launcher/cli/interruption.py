@@ -1,0 +1,30 @@
+"""^C before a run listens for it: what was made on hosts is taken back first."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_TERMINATED = 143
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP raise in the block instead of ending the launcher at once.
+
+    Enter it in the main thread. A signal that was ignored when we were started stays ignored.
+    """
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handled = [each for each in wanted if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, _raise) for signum in handled}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _raise(signum: int, _frame: FrameType | None) -> None:
+    if signum == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(_TERMINATED)
