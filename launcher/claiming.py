@@ -1,6 +1,6 @@
 """What a run wants of all its hosts, claimed there: all of it or nothing, or after others.
 
-See `claim` for what decides, and docs/decisions/0011-claims.md for why.
+See `claim` for what decides, and docs/decisions/0012-claims.md for why.
 """
 
 import getpass
