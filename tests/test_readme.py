@@ -12,6 +12,7 @@ import pytest
 
 from launcher import config
 from launcher.cli.perform import EXIT_CODES
+from tests.conftest import until
 
 REPOSITORY = Path(__file__).parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -67,6 +68,20 @@ def test_commands_work(line: str, folder: Path) -> None:
     assert done.stdout
     if "mnist" in line and "--dry-run" not in line:
         assert re.search(r"loss=\d\.\d+ accuracy=0\.[89]\d*", done.stdout), done.stdout
+
+
+@pytest.mark.tensorflow
+def test_a_run_outlives_its_terminal(folder: Path) -> None:
+    """README's commands for a run in the background do what is said, one after the other."""
+    (block,) = [block for block in blocks("console") if "--detach" in block]
+    lines = [re.sub(r"\s+# .*", "", line[2:]) for line in block.splitlines()]
+    for line in (line for line in lines if "RUN" not in line):
+        if line.startswith("launch stop"):
+            until(lambda: "epoch 2/" in next(folder.glob("runs/*/console.log")).read_text(), line)
+        done = run(shlex.split(line), folder)
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
+        if line.startswith("launch resume"):
+            assert "resuming from step" in done.stdout and "succeeded after" in done.stdout
 
 
 def test_exit_codes_are_listed() -> None:

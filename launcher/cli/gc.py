@@ -26,7 +26,7 @@ _HOUR_S = 3600.0
 def main(words: list[str]) -> int:
     """Sweep; 3 where a host could not be asked, or something could not be removed."""
     options = parser("gc").parse_args(words)
-    hosts = cluster_hosts(options.cluster) or {config.THIS_MACHINE: Host("127.0.0.1")}
+    hosts = cluster_hosts(options.cluster) or _this_machine()
     with reached(hosts) as (machines, unreached):
         from launcher.garbage import judge
 
@@ -49,6 +49,13 @@ def main(words: list[str]) -> int:
     for problem in problems.values():
         print(f"launch: {problem}", file=sys.stderr)
     return 3 if problems or stayed else 0
+
+
+def _this_machine() -> Mapping[str, Host]:
+    """Return this machine, or nothing where it has no Docker: then nothing is left there."""
+    from launcher.cli.docker_here import has_engine
+
+    return {config.THIS_MACHINE: Host("127.0.0.1")} if has_engine() else {}
 
 
 def _things(
