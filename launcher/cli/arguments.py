@@ -146,12 +146,19 @@ def _hosts(to: "ArgumentParser") -> None:
     to.add_argument("--json", action="store_true", help="print the list as JSON")
 
 
-def _collect(to: "ArgumentParser") -> None:
-    to.add_argument("run", metavar="RUN", help="the run's name, or its folder")
-    to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
+def _run(to: "ArgumentParser", json_of: str, *, asks_hosts: bool = True) -> None:
+    """Add what every command about one run takes."""
+    named = "the run's name, or as much of it as is unique; its folder; `last`"
+    to.add_argument("run", metavar="RUN", help=named)
+    if asks_hosts:
+        to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
     to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    to.add_argument("--json", action="store_true", help=f"print {json_of} as JSON")
+
+
+def _collect(to: "ArgumentParser") -> None:
+    _run(to, "what came home")
     to.add_argument("--keep", action="store_true", help="remove nothing on the hosts")
-    to.add_argument("--json", action="store_true", help="print what came home as JSON")
 
 
 def _ps(to: "ArgumentParser") -> None:
@@ -162,35 +169,23 @@ def _ps(to: "ArgumentParser") -> None:
 
 
 def _logs(to: "ArgumentParser") -> None:
-    named = "the run's name, or as much of it as is unique; its folder; `last`"
-    to.add_argument("run", metavar="RUN", help=named)
+    _run(to, "each line")
     to.add_argument("task", metavar="TASK", nargs="?", help="such as worker:0; default: all tasks")
     to.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
     to.add_argument("--stderr", action="store_true", help="what came on standard error alone")
-    to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
-    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
-    to.add_argument("--json", action="store_true", help="print each line as a JSON object")
 
 
 def _resume(to: "ArgumentParser") -> None:
-    to.add_argument("run", metavar="RUN", help="the run's name or its beginning, its folder, last")
-    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
+    _run(to, "the report", asks_hosts=False)
     to.add_argument("--detach", action="store_true", help="supervise it in the background")
-    to.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
 def _attach(to: "ArgumentParser") -> None:
-    to.add_argument("run", metavar="RUN", help="the run's name or its beginning, its folder, last")
-    to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
-    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
-    to.add_argument("--json", action="store_true", help="print the report as JSON")
+    _run(to, "the report")
 
 
 def _stop(to: "ArgumentParser") -> None:
-    to.add_argument("run", metavar="RUN", help="the run's name or its beginning, its folder, last")
-    to.add_argument("--cluster", metavar="FILE", help="ask this cluster's hosts, not the run's")
-    to.add_argument("--runs-dir", metavar="DIR", help="where runs are kept")
-    to.add_argument("--json", action="store_true", help="print how it ended as JSON")
+    _run(to, "how it ended")
 
 
 def _gc(to: "ArgumentParser") -> None:
