@@ -1,23 +1,21 @@
 """`launch collect RUN`: bring home what a run left on its hosts, and remove it there."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from launcher import config, hosts
+from launcher import supervision
 from launcher.at_once import at_all
 from launcher.backends import Homecoming
 from launcher.cli.arguments import parser
-from launcher.cli.prompt import ask_unseen
+from launcher.cli.reaching import reached, runs_folder
+from launcher.cli.which_run import folder_of, hosts_of, name_on_hosts
 from launcher.cluster import Host
 from launcher.container_logs import LogFollower
 from launcher.errors import InputError, Problem
 from launcher.found import Found
 from launcher.hosts import Machine
-from launcher.logins import Logins
-from launcher.planned import planned_hosts
 from launcher.results import Collecting, Left, Results, left
 from launcher.size import shown
 from launcher.transfers import Transfers
@@ -26,14 +24,10 @@ from launcher.transfers import Transfers
 def main(words: list[str]) -> int:
     """Collect; 0 when everything is home, 3 when something could not be brought."""
     options = parser("collect").parse_args(words)
-    runs = options.runs_dir or os.environ.get("LAUNCH_RUNS") or "runs"
-    run_dir = Path(runs, options.run) if os.sep not in options.run else Path(options.run)
-    run_dir = run_dir.absolute()
-    found = _hosts(options.cluster, run_dir)
-    with (
-        Logins(found, ask_unseen()) as logins,
-        hosts.opened(found, logins) as (machines, unreached),
-    ):
+    runs = runs_folder(options.runs_dir)
+    folder = folder_of(options.run, runs)
+    with reached(_hosts(options.cluster, folder, options.run)) as (machines, unreached):
+        run_dir = folder or runs / name_on_hosts(options.run, machines)
         home = _collect(run_dir, machines, keep=options.keep)
     problems = (*unreached.values(), *(home.problems if home else ()))
     if options.json:
@@ -51,14 +45,11 @@ def main(words: list[str]) -> int:
     return 3 if problems else 0
 
 
-def _hosts(cluster: str | None, run_dir: Path) -> Mapping[str, Host]:
+def _hosts(cluster: str | None, run_dir: Path | None, word: str) -> Mapping[str, Host]:
     """Return the hosts to ask: those of the given file, else those of the run's own plan."""
-    if cluster is not None:
-        return config.read(cluster).hosts
-    found = planned_hosts(run_dir)
+    found = hosts_of(cluster, run_dir, word)
     if not found:
-        where = str(run_dir / "plan.json")
-        raise InputError(Problem(where, "this run was not in containers; nothing to collect"))
+        raise InputError(Problem(word, "this run was not in containers; nothing to collect"))
     return found
 
 
@@ -67,6 +58,7 @@ def _collect(run_dir: Path, machines: Mapping[str, Machine], *, keep: bool) -> H
 
     Raises:
         InputError: a task of the run still lives.
+        HostError: a launcher supervises it.
     """
     found = at_all(machines.values(), lambda machine: (machine, left(machine.engine, run_dir.name)))
     each = [(machine, one) for machine, here in found for one in here]
@@ -77,9 +69,10 @@ def _collect(run_dir: Path, machines: Mapping[str, Machine], *, keep: bool) -> H
         return None
     transfers = Transfers(None, lambda line: print(line, file=sys.stderr))
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    at_all(each, lambda item: log_home(run_dir, *item))
-    how = Collecting(run_dir.name, run_dir, keep, transfers.report)
-    return Results(how).bring_home(machines.values())
+    with supervision.hold(run_dir):
+        at_all(each, lambda item: log_home(run_dir, *item))
+        how = Collecting(run_dir.name, run_dir, keep, transfers.report)
+        return Results(how).bring_home(machines.values())
 
 
 def log_home(run_dir: Path, machine: Machine, one: Left | Found) -> None:
