@@ -1,0 +1,223 @@
+"""One cell tried: a run begun, brought to where the fault is to come, broken, and watched."""
+
+import json
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.chaos import faults, world
+from tests.chaos.cells import OF_TASKS, Cell, Fault, Kind, When, Where
+from tests.conftest import Launching, until
+from tests.testbed import Testbed
+
+TRAINER = Path(__file__).with_name("fake_trainer.py")
+FAULT_STEP = 12
+ENDS_S = 90.0
+_EARLY_STEPS = 300  # a server that left too early is missed after 10 s
+_KILLED_S = 5.0
+
+
+class Seen(NamedTuple):
+    """What a cell led to.
+
+    code: the exit code of the launcher that saw the run's end.
+    recovered_s: from the fault until training went on, None where it did not.
+    ended_s: from the fault until the launcher's end.
+    """
+
+    code: int
+    told: str
+    recovered_s: float | None
+    ended_s: float
+
+
+class Trial:
+    """One run, with one fault."""
+
+    def __init__(self, cell: Cell, user: Launching, bed: Testbed | None) -> None:
+        self.cell = cell
+        self.user = user
+        self.mark = uuid.uuid4().hex
+        self._bed = bed
+        self._told = ""
+        self.saved_at = 0
+        self.fill: Callable[[], None] = lambda: None
+        self._held_until_failure = False
+        self.steps = 60
+        if cell.fault is Fault.EXIT_0 and cell.role in ("worker", "ps") and cell.kind is not Kind.MWMS:
+            self.steps = _EARLY_STEPS
+        user.cluster(world.cluster_yaml(cell, bed, self.mark))
+        user.env["LAUNCH_UNREACHABLE_S"] = "4" if cell.fault in _LOSING else "60"
+
+    def perform(self) -> Seen:
+        """Run the cell to its end."""
+        launcher = self._start("--uai-args", str(TRAINER), f"--steps={self.steps}")
+        self._await_moment()
+        began = time.monotonic()
+        before = self._last_step()
+        launcher = self._break(launcher)
+        recovered_s: float | None = None
+        while launcher.poll() is None:
+            if recovered_s is None and self._goes_on(before):
+                recovered_s = time.monotonic() - began
+            if self.cell.when is When.FORMING:
+                self._release_late()
+            assert time.monotonic() < began + ENDS_S, f"does not end: {self.events()[-5:]}"
+            time.sleep(0.02)
+        ended_s = time.monotonic() - began
+        self._read(launcher)
+        if recovered_s is None and self._goes_on(before):
+            recovered_s = ended_s
+        return Seen(launcher.returncode, self._told, recovered_s, ended_s)
+
+    def log(self, task: str, attempt: int = 1) -> bytes:
+        return self.user.log(task.replace(":", "-"), attempt)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the run's events so far."""
+        try:
+            text = (self.user.run_dir() / "events.jsonl").read_text()
+        except (OSError, ValueError):
+            return []
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+
+    def steps_of(self, task: str, attempt: int) -> list[int]:
+        """Return the steps that an attempt has told, in order."""
+        found = []
+        for line in self.log(task, attempt).splitlines():
+            if line.startswith(b"@launch ") and b'"step"' in line and line.endswith(b"}"):
+                fields = json.loads(line.removeprefix(b"@launch "))
+                if fields["kind"] == "step":
+                    found.append(int(fields["step"]))
+        return found
+
+    def attempts(self, task: str) -> list[int]:
+        slug = task.replace(":", "-")
+        logs = self.user.folder.glob(f"runs/*/logs/{slug}.*.log")
+        numbers = {log.name.split(".")[1] for log in logs}  # a container has two logs an attempt
+        return sorted(map(int, numbers))
+
+    # the moment
+
+    def _start(self, *words: str) -> "subprocess.Popen[str]":
+        with (self.user.folder / "console.txt").open("ab") as out:
+            return self.user.start(*words, stdout=out, stderr=out)
+
+    def _read(self, launcher: "subprocess.Popen[str]") -> None:
+        launcher.wait(ENDS_S)
+        self._told = (self.user.folder / "console.txt").read_text(errors="replace")
+        assert "Traceback" not in self._told, self._told
+
+    def _await_moment(self) -> None:
+        """Wait until the run stands where the fault is to come."""
+        cell = self.cell
+        if not cell.held:
+            until(lambda: self._last_step() >= FAULT_STEP, "training", ENDS_S)
+            return
+        until(lambda: b"held" in self.log(cell.held), f"{cell.held} to begin", ENDS_S)
+        others = [task for task in cell.members if task != cell.held]
+        up = lambda: {e["task"] for e in self.events() if e["what"] == "Up"}  # noqa: E731
+        until(lambda: up() >= set(others), "the others to be up", ENDS_S)
+        if cell.role == "evaluator" and cell.held != cell.target:
+            until(lambda: b"waiting" in self.log(cell.target), "the evaluator", ENDS_S)
+
+    def _last_step(self) -> int:
+        numbers = self.attempts("chief:0")
+        steps = self.steps_of("chief:0", numbers[-1]) if numbers else []
+        return steps[-1] if steps else 0
+
+    def _goes_on(self, before: int) -> bool:
+        """Whether training goes on after the fault: beyond, or again in a later attempt."""
+        numbers = self.attempts("chief:0")
+        if len(numbers) > 1:
+            return bool(self.steps_of("chief:0", numbers[-1]))
+        return self._last_step() > before + 1
+
+    # the fault
+
+    def _break(self, launcher: "subprocess.Popen[str]") -> "subprocess.Popen[str]":
+        """Bring the fault; return the launcher that goes on with the run."""
+        cell = self.cell
+        if cell.fault in OF_TASKS:
+            self._break_task()
+        elif cell.fault is Fault.ATTACH:
+            launcher.send_signal(signal.SIGKILL)
+            launcher.wait(ENDS_S)
+            again = "resume" if cell.where is Where.PROCESS else "attach"
+            launcher = self._start(again, self.user.run_dir().name)
+            self._release()
+        elif cell.fault is Fault.RESUME:
+            launcher.send_signal(signal.SIGTERM)
+            launcher.wait(ENDS_S)
+            self._check_stopped(launcher.returncode)
+            launcher = self._start("resume", self.user.run_dir().name)
+        elif cell.fault is Fault.DISK:
+            self.fill()
+        else:
+            assert self._bed is not None
+            faults.break_host(cell, self._bed)
+            if cell.fault in (Fault.CUT_SHORT, Fault.DROP_SSH):
+                self._release()
+            else:
+                self._held_until_failure = True
+        return launcher
+
+    def _break_task(self) -> None:
+        cell = self.cell
+        if cell.fault in faults.SIGNALS:
+            faults.send(self.mark, cell.target, faults.SIGNALS[cell.fault])
+        elif cell.fault is Fault.REMOVED:
+            assert self._bed is not None
+            faults.remove(cell, self._bed, self.user.run_dir().name)
+        elif cell.fault is Fault.PORT:
+            end = faults.steal(cell, self._bed, self._address())
+            try:
+                self._release()
+                until(lambda: self._failed(), "the port to be found taken")
+            finally:
+                end()
+        if cell.when is When.FORMING and cell.held != cell.target:
+            if cell.fault is Fault.STOP:
+                self._release()
+            else:
+                self._held_until_failure = True
+
+    def _address(self) -> str:
+        plan = json.loads((self.user.run_dir() / "plan.json").read_text())
+        return next(t["address"] for t in plan["tasks"] if t["task"] == self.cell.target)
+
+    def _check_stopped(self, code: int) -> None:
+        """A run that was stopped has saved its state, if there was any."""
+        outcome = self.user.report()["outcome"]
+        if self.cell.when is When.TRAINING:
+            assert (code, outcome) == (0, "stopped, its state is saved"), self.user.report()
+            self.saved_at = self.user.report()["step"]
+        else:
+            assert (code, outcome) == (143, "terminated"), self.user.report()
+
+    def _failed(self) -> bool:
+        return any(
+            e["what"] in ("Exited", "Lost") and e["task"] != self.cell.held or e.get("code")
+            for e in self.events()
+        )
+
+    def _release(self) -> None:
+        """Let the held task go on, where its first attempt is still held."""
+        if self.cell.held and self.cell.fault is not Fault.NEVER:
+            if len(self.attempts(self.cell.held)) == 1 and world.pids(self.mark, self.cell.held):
+                faults.send(self.mark, self.cell.held, signal.SIGUSR2)
+        self._held_until_failure = False
+
+    def _release_late(self) -> None:
+        """Let the held task go on once the fault has been noticed."""
+        if self._held_until_failure and self._failed():
+            time.sleep(_SETTLES_S)  # what the failure takes down is killed at once
+            self._release()
+
+
+_SETTLES_S = 0.3
+_LOSING = (Fault.CUT, Fault.CUT_MOVE)
