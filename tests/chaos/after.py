@@ -91,12 +91,13 @@ class Ground:
     def check_clean(self, mark: str, run: str) -> None:
         """Nothing of a run is left: processes, containers, volumes, networks, leases."""
         until(lambda: not list(world.processes(mark)), "the tasks to be gone", _OURS_END_S)
-        assert [str(p) for p in Path("/tmp").glob(f"launch-*{run}*")] == []
+        until(lambda: not list(Path("/tmp").glob(f"launch-*{run}*")), "files here", _OURS_END_S)
         if self._bed is None or self._engines is None:
             return
         assert self._engines.left() == []
         for host in self._bed.hosts[: world.HOSTS]:
-            assert f"launch-{run}" not in host.exec("ls", "/tmp").stdout
+            files = host.root / "tmp"
+            until(lambda f=files: not list(f.glob(f"launch-{run}*")), "leases", _OURS_END_S)  # type: ignore[misc]
         until(lambda: not self._processes() - self._before, "hosts to be as before", _OURS_END_S)
 
     def _processes(self) -> set[tuple[str, str]]:

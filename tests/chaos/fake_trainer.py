@@ -301,7 +301,9 @@ def coordinate(task: Task) -> None:
     """Give each step to one worker, in turn; go on without one that is lost."""
     task.signals.catch_stop()
     task.hold()
-    _server = task.listen()  # nobody asks it anything; the launcher and servers see that it is there
+    _server = (
+        task.listen()
+    )  # nobody asks it anything; the launcher and servers see that it is there
     task.lines.say("waiting")
     servers = {peer: task.dial(peer) for peer in task.peers if peer != task.name}
     task.lines.say(f"from {task.restored()}")

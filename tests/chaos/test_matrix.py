@@ -51,9 +51,7 @@ def test_processes(cell: Cell, launching: Launching, rows: list[Row]) -> None:
 
 @pytest.mark.testbed
 @pytest.mark.parametrize("cell", of(Where.LOCAL))
-def test_local_docker(
-    cell: Cell, user: Launching, python_bed: Testbed, rows: list[Row]
-) -> None:
+def test_local_docker(cell: Cell, user: Launching, python_bed: Testbed, rows: list[Row]) -> None:
     """Tasks in containers of this machine, in a network of their own."""
     tried(cell, user, python_bed, rows)
 
@@ -130,4 +128,3 @@ def come_back(trial: Trial, bed: Testbed) -> None:
     until(lambda: not bed.hosts[1].docker("ps", "-q"), "its tasks' end")
     done = trial.user.run("collect", run)
     assert done.code == 0, done.out + done.err
-

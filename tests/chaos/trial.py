@@ -48,7 +48,11 @@ class Trial:
         self.fill: Callable[[], None] = lambda: None
         self._held_until_failure = False
         self.steps = 60
-        if cell.fault is Fault.EXIT_0 and cell.role in ("worker", "ps") and cell.kind is not Kind.MWMS:
+        if (
+            cell.fault is Fault.EXIT_0
+            and cell.role in ("worker", "ps")
+            and cell.kind is not Kind.MWMS
+        ):
             self.steps = _EARLY_STEPS
         user.cluster(world.cluster_yaml(cell, bed, self.mark))
         user.env["LAUNCH_UNREACHABLE_S"] = "4" if cell.fault in _LOSING else "60"
