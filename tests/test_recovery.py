@@ -225,6 +225,13 @@ HISTORIES = [
         kill(*GANG), Outcome.NOT_FORMED,
     ),
     History(
+        "who ended with 0 before the cluster has formed is missing: nobody waits for it for ever",
+        MWMS, GANG,
+        [Started(1, CHIEF, 1), Started(1, WORKER, 1), Up(2, CHIEF, 1), Exited(3, CHIEF, 1, 0),
+         Up(4, WORKER, 1), Tick(302), Exited(303, WORKER, 1, -9)],
+        kill(WORKER), Outcome.NOT_FORMED,
+    ),
+    History(
         "without progress for stalled_s all say where they are, are killed and start again",
         PSS, CLUSTER,
         [*there(*CLUSTER), Progressed(5, 100, 500), Tick(24.9), Tick(25), Tick(28),
