@@ -45,11 +45,17 @@ def perform_processes(
     Raises:
         InputError, HostError: nothing was started.
     """
+
+    def backend(console: Console) -> Backend:
+        if asked.goes_on:
+            from launcher import leftovers
+
+            leftovers.end(plan, console.say)
+        return process.ProcessBackend(plan, os.environ)
+
     process.check(plan, fixed_ports)
     with claims.ports(c.address.port for c in plan.tasks if plan.cluster):
-        return perform(
-            plan, lambda _: process.ProcessBackend(plan, os.environ), replan, asked, as_json=as_json
-        )
+        return perform(plan, backend, replan, asked, as_json=as_json)
 
 
 def perform(
