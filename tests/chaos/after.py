@@ -71,7 +71,9 @@ def check_lines(trial: Trial) -> None:
 
 def _is_whole(cell: Cell, task: str) -> bool:
     """Whether all that a task printed can have come home."""
-    return not (cell.fault is Fault.REMOVED and cell.target == task or cell.fault is Fault.DISK)
+    if cell.fault is Fault.DISK:
+        return False
+    return cell.fault is not Fault.REMOVED or cell.target != task
 
 
 def _number(line: str) -> int:

@@ -51,6 +51,7 @@ class Fault(StrEnum):
 
 OF_TASKS = (Fault.KILL, Fault.STOP, Fault.EXIT_1, Fault.EXIT_0, Fault.NEVER, Fault.PORT,
             Fault.REMOVED)  # fmt: skip
+OF_NETWORK = (Fault.CUT_SHORT, Fault.CUT, Fault.CUT_MOVE, Fault.DROP_SSH)
 MEMBERS = {
     Kind.MWMS: ("chief:0", "worker:0", "worker:1"),
     Kind.PSS: ("chief:0", "worker:0", "worker:1", "ps:0"),
@@ -84,9 +85,21 @@ class Cell(NamedTuple):
     @property
     def held(self) -> str:
         """The task that keeps its port closed for a while, so that the cluster does not form."""
+        if not self.breaks_later:
+            return ""
         if self.fault in (Fault.NEVER, Fault.PORT):
             return self.target
         return "worker:1" if self.when is When.FORMING else ""
+
+    @property
+    def breaks_later(self) -> bool:
+        """Whether the fault comes while the run is under way; a full disk is from the start."""
+        return self.fault is not Fault.DISK or self.when is When.TRAINING
+
+    @property
+    def serves(self) -> bool:
+        """Whether the task that is hit serves a chief."""
+        return self.kind is not Kind.MWMS and self.role in ("worker", "ps")
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -146,9 +159,8 @@ def senseless(cell: Cell) -> str:
         return "each container has an address of its own there"
     if fault in (Fault.REMOVED, Fault.DOCKERD) and where is Where.PROCESS:
         return "a process has neither"
-    if fault in (Fault.CUT_SHORT, Fault.CUT, Fault.CUT_MOVE, Fault.DROP_SSH):
-        if where is not Where.HOSTS:
-            return "there is no network between the launcher and the tasks"
+    if fault in OF_NETWORK and where is not Where.HOSTS:
+        return "there is no network between the launcher and the tasks"
     return ""
 
 
@@ -166,9 +178,13 @@ def expected(cell: Cell) -> Expected:
             return Expected("host lost", 3, says="h2", is_whole=False)
         case Fault.CUT_MOVE:
             return Expected("succeeded", 3, members, "h2")  # what h2 holds is not home
+        case Fault.ATTACH if cell.where is Where.PROCESS:
+            return Expected("succeeded", 0, frozenset(cell.tasks), "still run without a launcher")
         case Fault.RESUME:
             return Expected("succeeded", 0, frozenset(cell.tasks))
-        case Fault.DISK if cell.when is When.FORMING:
+        case Fault.DISK if cell.where is Where.PROCESS and not cell.breaks_later:
+            return Expected("refused", 3, says="No space left on device", is_whole=False)
+        case Fault.DISK if not cell.breaks_later:
             return Expected("not started", 3, says="no space left on device", is_whole=False)
         case Fault.DISK:
             return Expected("failed", 1, says="no space left", is_whole=False)

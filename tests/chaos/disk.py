@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tests.chaos.cells import Cell, Fault, When, Where
+from tests.chaos.cells import Cell, Fault, Where
 from tests.conftest import Launching
 from tests.testbed import Testbed
 from tests.testbed.machine import Machine
@@ -22,13 +22,13 @@ def small(cell: Cell, user: Launching, bed: Testbed | None) -> Iterator[Callable
         yield lambda: None
         return
     if cell.where is Where.PROCESS or bed is None:
-        with _small_here(user) as fill:
+        with _small_here(cell, user) as fill:
             yield fill
         return
     machine, root = bed.hosts[0].machine, "/var/lib/docker"
     if cell.where is Where.LOCAL:
         machine, root = bed.local.machine, str(bed.local.data_root)
-    name, size = ("volumes", _BYTES) if cell.when is When.TRAINING else ("containers", "4k")
+    name, size = ("volumes", _BYTES) if cell.breaks_later else ("containers", "4k")
     folder = f"{root}/{name}"
     machine.exec("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     try:
@@ -42,7 +42,7 @@ def _fill(machine: Machine, folder: str) -> None:
 
 
 @contextmanager
-def _small_here(user: Launching) -> Iterator[Callable[[], None]]:
+def _small_here(cell: Cell, user: Launching) -> Iterator[Callable[[], None]]:
     import subprocess
 
     runs = user.folder / "runs"
@@ -50,6 +50,8 @@ def _small_here(user: Launching) -> Iterator[Callable[[], None]]:
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_BYTES}", "tmpfs", str(runs)]
     subprocess.run(mount, check=True)
     try:
+        if not cell.breaks_later:
+            _fill_here(str(runs))
         yield lambda: _fill_here(str(runs))
     finally:
         subprocess.run(["umount", "-l", str(runs)], check=True)

@@ -15,7 +15,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -133,15 +132,21 @@ class Task:
         return server
 
     def dial(self, peer: str) -> socket.socket:
-        """Return a connection to a peer; waits for its port as long as it takes."""
+        """Return a connection to a peer, once its port is open."""
         give_up_at = time.monotonic() + self.options.start_timeout
-        while time.monotonic() < give_up_at:
-            found = self.try_dial(peer)
-            if found is not None:
-                return found
+        while (found := self.try_dial(peer)) is None:
+            if time.monotonic() > give_up_at:
+                limit_s = self.options.start_timeout
+                self.lines.say(f"error: the cluster did not form in {limit_s:g} s")
+                leave(1)
             time.sleep(0.05)
-        self.lines.say(f"error: the cluster did not form in {self.options.start_timeout:g} s")
-        leave(1)
+        return found
+
+    def await_ports(self) -> None:
+        """Wait until every peer's port was seen open; nobody is connected to anybody yet."""
+        for peer in self.peers:
+            if peer != self.name:
+                self.dial(peer).close()
 
     def try_dial(self, peer: str) -> socket.socket | None:
         try:
@@ -204,6 +209,7 @@ def mirrored(task: Task) -> None:
     task.hold()
     server = task.listen()
     task.lines.say("waiting")
+    task.await_ports()
     if task.name == task.chief:
         lead(task, server)
     else:
@@ -211,7 +217,7 @@ def mirrored(task: Task) -> None:
 
 
 def lead(task: Task, server: socket.socket) -> None:
-    members = {}
+    members: dict[int, socket.socket] = {}
     while len(members) < len(task.peers) - 1:
         connection, _ = server.accept()
         try:
@@ -225,7 +231,8 @@ def lead(task: Task, server: socket.socket) -> None:
     begin(task)
     while step < task.options.steps:
         time.sleep(task.options.step_s)
-        stop = any([told(c)["stop"] for c in members.values()]) or task.signals.stop
+        asked = [told(connection)["stop"] for connection in members.values()]
+        stop = any(asked) or task.signals.stop
         step += 1
         for connection in members.values():
             tell(connection, step=step, stop=stop)
@@ -301,9 +308,7 @@ def coordinate(task: Task) -> None:
     """Give each step to one worker, in turn; go on without one that is lost."""
     task.signals.catch_stop()
     task.hold()
-    _server = (
-        task.listen()
-    )  # nobody asks it anything; the launcher and servers see that it is there
+    _server = task.listen()  # nobody asks it anything: it is there to be seen
     task.lines.say("waiting")
     servers = {peer: task.dial(peer) for peer in task.peers if peer != task.name}
     task.lines.say(f"from {task.restored()}")
@@ -401,4 +406,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

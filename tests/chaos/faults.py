@@ -22,9 +22,8 @@ CUT_S = 5.0
 
 def send(mark: str, task: str, signum: signal.Signals) -> None:
     """Send a signal to a task, wherever it runs."""
-    found: list[int] = []
-    until(lambda: bool(found.extend(world.pids(mark, task)) or found), f"{task}'s process")
-    for pid in found:
+    until(lambda: bool(world.pids(mark, task)), f"{task}'s process")
+    for pid in world.pids(mark, task):
         os.kill(pid, signum)
 
 

@@ -1,6 +1,8 @@
 """One cell tried: a run begun, brought to where the fault is to come, broken, and watched."""
 
+import contextlib
 import json
+import re
 import signal
 import subprocess
 import time
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.chaos import faults, world
-from tests.chaos.cells import OF_TASKS, Cell, Fault, Kind, When, Where
+from tests.chaos.cells import OF_TASKS, Cell, Fault, When, Where
 from tests.conftest import Launching, until
 from tests.testbed import Testbed
 
@@ -48,11 +50,7 @@ class Trial:
         self.fill: Callable[[], None] = lambda: None
         self._held_until_failure = False
         self.steps = 60
-        if (
-            cell.fault is Fault.EXIT_0
-            and cell.role in ("worker", "ps")
-            and cell.kind is not Kind.MWMS
-        ):
+        if cell.fault is Fault.EXIT_0 and cell.serves:
             self.steps = _EARLY_STEPS
         user.cluster(world.cluster_yaml(cell, bed, self.mark))
         user.env["LAUNCH_UNREACHABLE_S"] = "4" if cell.fault in _LOSING else "60"
@@ -89,6 +87,13 @@ class Trial:
             return []
         return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
 
+    def outcome(self) -> str:
+        """Return the run's outcome: as its report has it, else as the console told it."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(self.user.report()["outcome"])
+        told = re.findall(r"^fake_trainer-[\w-]+: ([a-z ,]+) after ", self._told, re.MULTILINE)
+        return str(told[-1]) if told else "refused"
+
     def steps_of(self, task: str, attempt: int) -> list[int]:
         """Return the steps that an attempt has told, in order."""
         found = []
@@ -119,15 +124,19 @@ class Trial:
     def _await_moment(self) -> None:
         """Wait until the run stands where the fault is to come."""
         cell = self.cell
+        if not cell.breaks_later:
+            return
         if not cell.held:
             until(lambda: self._last_step() >= FAULT_STEP, "training", ENDS_S)
             return
         until(lambda: b"held" in self.log(cell.held), f"{cell.held} to begin", ENDS_S)
-        others = [task for task in cell.members if task != cell.held]
-        up = lambda: {e["task"] for e in self.events() if e["what"] == "Up"}  # noqa: E731
-        until(lambda: up() >= set(others), "the others to be up", ENDS_S)
+        others = {task for task in cell.members if task != cell.held}
+        until(lambda: self._up() >= others, "the others to be up", ENDS_S)
         if cell.role == "evaluator" and cell.held != cell.target:
             until(lambda: b"waiting" in self.log(cell.target), "the evaluator", ENDS_S)
+
+    def _up(self) -> set[str]:
+        return {str(e["task"]) for e in self.events() if e["what"] == "Up"}
 
     def _last_step(self) -> int:
         numbers = self.attempts("chief:0")
@@ -151,8 +160,9 @@ class Trial:
         elif cell.fault is Fault.ATTACH:
             launcher.send_signal(signal.SIGKILL)
             launcher.wait(ENDS_S)
-            again = "resume" if cell.where is Where.PROCESS else "attach"
-            launcher = self._start(again, self.user.run_dir().name)
+            if cell.where is Where.PROCESS:  # how those end is told to their parent alone
+                return self._start("resume", self.user.run_dir().name)
+            launcher = self._start("attach", self.user.run_dir().name)
             self._release()
         elif cell.fault is Fault.RESUME:
             launcher.send_signal(signal.SIGTERM)
@@ -160,7 +170,8 @@ class Trial:
             self._check_stopped(launcher.returncode)
             launcher = self._start("resume", self.user.run_dir().name)
         elif cell.fault is Fault.DISK:
-            self.fill()
+            if cell.breaks_later:
+                self.fill()
         else:
             assert self._bed is not None
             faults.break_host(cell, self._bed)
@@ -192,7 +203,7 @@ class Trial:
 
     def _address(self) -> str:
         plan = json.loads((self.user.run_dir() / "plan.json").read_text())
-        return next(t["address"] for t in plan["tasks"] if t["task"] == self.cell.target)
+        return next(str(t["address"]) for t in plan["tasks"] if t["task"] == self.cell.target)
 
     def _check_stopped(self, code: int) -> None:
         """A run that was stopped has saved its state, if there was any."""
@@ -205,15 +216,16 @@ class Trial:
 
     def _failed(self) -> bool:
         return any(
-            e["what"] in ("Exited", "Lost") and e["task"] != self.cell.held or e.get("code")
+            e["what"] in ("Exited", "Lost") and (e["task"] != self.cell.held or e.get("code"))
             for e in self.events()
         )
 
     def _release(self) -> None:
         """Let the held task go on, where its first attempt is still held."""
-        if self.cell.held and self.cell.fault is not Fault.NEVER:
-            if len(self.attempts(self.cell.held)) == 1 and world.pids(self.mark, self.cell.held):
-                faults.send(self.mark, self.cell.held, signal.SIGUSR2)
+        held = self.cell.held if self.cell.fault is not Fault.NEVER else ""
+        if held and len(self.attempts(held)) == 1 and world.pids(self.mark, held):
+            with contextlib.suppress(ProcessLookupError):  # it is being taken down
+                faults.send(self.mark, held, signal.SIGUSR2)
         self._held_until_failure = False
 
     def _release_late(self) -> None:
