@@ -1,11 +1,14 @@
 """Which cells run, what they run on, and the table of those that ran."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.building.places import REPOSITORY, TENSORFLOW
 from tests.chaos import world
 from tests.chaos.cells import cells, senseless
 from tests.chaos.table import Row, written
@@ -14,7 +17,8 @@ from tests.testbed import Testbed
 from tests.testbed.python_image import give_python, take_python
 
 ROWS: pytest.StashKey[list[Row]] = pytest.StashKey()
-_HERE = Path(__file__).parent
+IMAGE = "mnist_dist"
+_BUILT_S = 300.0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -74,3 +78,19 @@ def shared(python_bed: Testbed) -> Iterator[None]:
         python_bed.recover()
         for host in python_bed.hosts[: world.HOSTS]:
             host.exec("rm", "-rf", world.SHARED)
+
+
+@pytest.fixture(scope="session")
+def tensorflow_image(
+    tensorflow_testbed: Testbed, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The image that trains, on this machine's engine, as `launch build` makes it."""
+    base = ("--build-arg", f"BASE_IMAGE={TENSORFLOW}", "--network", "host")
+    command = [sys.executable, "-m", "launcher", "build", "-t", IMAGE, *base, str(REPOSITORY)]
+    before = tensorflow_testbed.local.holdings()
+    env = tensorflow_testbed.environ(tmp_path_factory.mktemp("home"))
+    try:
+        subprocess.run(command, env=env, check=True, timeout=_BUILT_S, capture_output=True)
+        yield IMAGE
+    finally:
+        tensorflow_testbed.local.remove_since(before)

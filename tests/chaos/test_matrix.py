@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.chaos import after, disk
-from tests.chaos.cells import Cell, Fault, Kind, When, Where, cells, expected, senseless
+from tests.chaos.cells import Cell, Fault, Kind, When, Where, cells, senseless
 from tests.chaos.table import Row
-from tests.chaos.trial import Seen, Trial
-from tests.conftest import Launching, until
+from tests.chaos.trying import tried
+from tests.conftest import Launching
 from tests.testbed import Testbed
 
 K, W, F = Kind, Where, Fault
@@ -73,55 +72,3 @@ def test_every_cell_is_told() -> None:
     assert len(every) == len(set(every))
     assert sum(not senseless(cell) for cell in every) >= 60
     assert {cell for cell in every if not senseless(cell)} >= QUICK
-
-
-def tried(cell: Cell, user: Launching, bed: Testbed | None, rows: list[Row]) -> None:
-    """Try one cell, note how it went, and check all that must be true afterwards."""
-    ground = after.Ground(cell, bed)
-    trial = Trial(cell, user, bed)
-    seen: Seen | None = None
-    problem = "did not come so far"
-    try:
-        with disk.small(cell, user, bed) as trial.fill:
-            seen = trial.perform()
-        problem = "was not left as expected"
-        check(trial, seen, ground, bed)
-        problem = ""
-    except AssertionError as error:
-        problem = (str(error).splitlines() or [problem])[0][:120].replace("|", "/")
-        raise
-    finally:
-        outcome = f"{trial.outcome()} ({seen.code})" if seen else ""
-        times = (seen.recovered_s, seen.ended_s) if seen else (None, None)
-        rows.append(Row(cell, "fake", outcome, times[0], times[1], problem))
-
-
-def check(trial: Trial, seen: Seen, ground: after.Ground, bed: Testbed | None) -> None:
-    """Check the outcome, who was started again, steps, lines, and that nothing is left."""
-    cell, wanted = trial.cell, expected(trial.cell)
-    ended = trial.outcome(), seen.code
-    assert ended == (wanted.outcome, wanted.code), f"ended otherwise: {ended}\n{seen.told}"
-    again = {task for task in cell.tasks if len(trial.attempts(task)) > 1}
-    assert again == wanted.again, f"started again: {sorted(again)}\n{seen.told}"
-    assert wanted.says in seen.told, f"does not say {wanted.says!r}\n{seen.told}"
-    if not list(trial.user.folder.glob("runs/*/logs")):  # nothing was begun
-        return
-    if cell.fault in (Fault.CUT, Fault.CUT_MOVE):
-        assert bed is not None
-        come_back(trial, bed)
-    after.check_steps(trial, wanted)
-    after.check_lines(trial)
-    ground.check_clean(trial.mark, trial.user.run_dir().name)
-
-
-def come_back(trial: Trial, bed: Testbed) -> None:
-    """A host that was cut off comes back: what it holds is collected."""
-    assert trial.user.report()["left_on_hosts"]
-    bed.hosts[1].heal()
-    run = trial.user.run_dir().name
-    left = bed.hosts[1].docker("ps", "-q").split()
-    if left:
-        bed.hosts[1].docker("kill", *left, check=False)
-    until(lambda: not bed.hosts[1].docker("ps", "-q"), "its tasks' end")
-    done = trial.user.run("collect", run)
-    assert done.code == 0, done.out + done.err

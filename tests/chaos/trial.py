@@ -8,16 +8,15 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.chaos import faults, world
 from tests.chaos.cells import OF_TASKS, Cell, Fault, When, Where
+from tests.chaos.trainers import FAKE, Trainer
 from tests.conftest import Launching, until
 from tests.testbed import Testbed
+from tests.testbed.python_image import PYTHON
 
-TRAINER = Path(__file__).with_name("fake_trainer.py")
-FAULT_STEP = 12
 ENDS_S = 90.0
 _EARLY_STEPS = 300  # a server that left too early is missed after 10 s
 _KILLED_S = 5.0
@@ -40,8 +39,12 @@ class Seen(NamedTuple):
 class Trial:
     """One run, with one fault."""
 
-    def __init__(self, cell: Cell, user: Launching, bed: Testbed | None) -> None:
+    def __init__(
+        self, cell: Cell, user: Launching, bed: Testbed | None, trainer: Trainer = FAKE,
+        image: str = PYTHON,
+    ) -> None:  # fmt: skip
         self.cell = cell
+        self.trainer = trainer
         self.user = user
         self.mark = uuid.uuid4().hex
         self._bed = bed
@@ -49,15 +52,14 @@ class Trial:
         self.saved_at = 0
         self.fill: Callable[[], None] = lambda: None
         self._held_until_failure = False
-        self.steps = 60
         if cell.fault is Fault.EXIT_0 and cell.serves:
-            self.steps = _EARLY_STEPS
-        user.cluster(world.cluster_yaml(cell, bed, self.mark))
+            self.trainer = trainer._replace(steps=_EARLY_STEPS)
+        user.cluster(world.cluster_yaml(cell, bed, self.mark, image, trainer.slow))
         user.env["LAUNCH_UNREACHABLE_S"] = "4" if cell.fault in _LOSING else "60"
 
     def perform(self) -> Seen:
         """Run the cell to its end."""
-        launcher = self._start("--uai-args", str(TRAINER), f"--steps={self.steps}")
+        launcher = self._start(*self.trainer.command)
         self._await_moment()
         began = time.monotonic()
         before = self._last_step()
@@ -91,7 +93,7 @@ class Trial:
         """Return the run's outcome: as its report has it, else as the console told it."""
         with contextlib.suppress(OSError, ValueError):
             return str(self.user.report()["outcome"])
-        told = re.findall(r"^fake_trainer-[\w-]+: ([a-z ,]+) after ", self._told, re.MULTILINE)
+        told = re.findall(r"^\w+-[\w-]+: ([a-z ,]+) after ", self._told, re.MULTILINE)
         return str(told[-1]) if told else "refused"
 
     def steps_of(self, task: str, attempt: int) -> list[int]:
@@ -127,7 +129,7 @@ class Trial:
         if not cell.breaks_later:
             return
         if not cell.held:
-            until(lambda: self._last_step() >= FAULT_STEP, "training", ENDS_S)
+            until(lambda: self._last_step() >= self.trainer.fault_step, "training", ENDS_S)
             return
         until(lambda: b"held" in self.log(cell.held), f"{cell.held} to begin", ENDS_S)
         others = {task for task in cell.members if task != cell.held}

@@ -7,19 +7,18 @@ from pathlib import Path
 
 from tests.chaos.cells import Cell, Fault, Kind, Where
 from tests.testbed import Testbed
-from tests.testbed.python_image import PYTHON
 
 SHARED = "/srv/launch-chaos"
 HOSTS = 3
 
 
-def cluster_yaml(cell: Cell, bed: Testbed | None, mark: str, image: str = PYTHON) -> str:
+def cluster_yaml(cell: Cell, bed: Testbed | None, mark: str, image: str, slow: float) -> str:
     """Return cluster.yaml for a cell."""
     env = {"CHAOS_MARK": mark} | ({"CHAOS_HOLD": cell.held} if cell.held else {})
     value: dict[str, object] = {
         "env": env,
         "tasks": _tasks(cell),
-        "timeouts": _timeouts(cell),
+        "timeouts": _timeouts(cell, slow),
         "restarts": {"backoff_s": 1, "move": cell.fault is Fault.CUT_MOVE},
     }
     if cell.where is not Where.PROCESS:
@@ -49,12 +48,12 @@ def _tasks(cell: Cell) -> dict[str, dict[str, object]]:
     return tasks
 
 
-def _timeouts(cell: Cell) -> dict[str, float]:
-    limits: dict[str, float] = {"grace_s": 3, "start_s": 60}
+def _timeouts(cell: Cell, slow: float) -> dict[str, float]:
+    limits: dict[str, float] = {"grace_s": 3 * slow, "start_s": 60}
     if cell.fault is Fault.NEVER or (cell.fault is Fault.EXIT_0 and cell.kind is Kind.MWMS):
         limits["start_s"] = 4
     if cell.fault is Fault.STOP:
-        limits["stalled_s"] = 3
+        limits["stalled_s"] = 3 * slow
     return limits
 
 
