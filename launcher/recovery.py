@@ -129,7 +129,7 @@ def _after(run: Run, failure: Failure, at: float) -> Step:
 
 def _group(run: Run, failure: Failure) -> frozenset[TaskId]:
     """Return what a failure takes down: where an address will change, all that know it."""
-    if failure.cause in (Cause.PORT_TAKEN, Cause.HOST_UNREACHABLE):
+    if failure.needs_places:
         return frozenset(run.members)
     return rules.blast_radius(run.strategy, failure.task, tuple(run.tasks))
 

@@ -98,6 +98,15 @@ class Failure:
     code: int | None
     step: int | None
 
+    @property
+    def needs_places(self) -> bool:
+        """Whether its tasks must stand elsewhere: their port is taken, or their host is gone.
+
+        A host whose Docker was stopped and started again is not.
+        """
+        host_is_gone = self.cause is Cause.HOST_UNREACHABLE and self.kind is FailureKind.HOST
+        return host_is_gone or self.cause is Cause.PORT_TAKEN
+
 
 @dataclass(frozen=True, slots=True)
 class Restart:

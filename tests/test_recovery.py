@@ -279,6 +279,12 @@ HISTORIES = [
         restarts=Restarts(move=True),
     ),
     History(
+        "a host whose Docker was started again keeps its tasks: what died with it starts there",
+        PSS, CLUSTER,
+        [*there(*CLUSTER), Exited(9, WORKER, 1, -9, cause=Cause.HOST_UNREACHABLE)],
+        starts(WORKER),
+    ),
+    History(
         "a restart that does not begin is a failure like another",
         PSS, CLUSTER,
         [*there(*CLUSTER), Exited(9, WORKER, 1, -9), StartFailed(10, WORKER, 2, "no Docker"),
