@@ -11,7 +11,7 @@ an error at the start has ended is not started again where that cannot help.
 from dataclasses import replace
 
 from launcher import strategy as rules
-from launcher.changes import Step, changed, end_all, kill, stop
+from launcher.changes import REPORT_S, Step, changed, end_all, kill, stop
 from launcher.cluster import FailureKind
 from launcher.events import Exited, Lost, StartFailed
 from launcher.run import SETTLED_S, Failure, Outcome, Restart, Run, TaskState
@@ -147,6 +147,8 @@ def judged(run: Run, restart: Restart, at: float) -> Step:
             run = replace(run, first_failure=failure.task, pending=())
             return stop(run, _outcome(failure), at)
     back_s = 0.0 if run.used == 0 else run.restarts.backoff_s * 2 ** (run.used - 1)
+    if restart.tasks < set(run.members) and all(f.cause.is_consequence for f in restart.failures):
+        back_s = max(back_s, REPORT_S)  # the peer that was lost may take more with it
     return _scheduled(replace(run, used=run.used + 1), restart, at + back_s), ()
 
 
@@ -166,10 +168,18 @@ def _pending(run: Run, restart: Restart) -> Run:
     for other in together:
         failures = (*other.failures, *restart.failures)
         restart = Restart(restart.tasks | other.tasks, failures, restart.at)
-    # One that was counted has not begun: the two are judged, and counted, as one.
-    counted = sum(other.at is not None and not other.is_planned for other in together)
+    counted = _counted(run, restart.tasks)
     apart = tuple(other for other in run.pending if other not in together)
     return replace(run, pending=(*apart, restart), used=max(0, run.used - counted))
+
+
+def _counted(run: Run, tasks: frozenset[TaskId]) -> int:
+    """Return how many restarts of any of these tasks were counted and have not begun.
+
+    With another failure of them they are judged, and counted, as one.
+    """
+    waiting = (r for r in run.pending if r.at is not None and not r.is_planned)
+    return sum(bool(restart.tasks & tasks) for restart in waiting)
 
 
 def _scheduled(run: Run, restart: Restart, at: float) -> Run:
@@ -178,7 +188,8 @@ def _scheduled(run: Run, restart: Restart, at: float) -> Run:
 
 
 def _has_budget(run: Run, failure: Failure) -> bool:
-    return run.used < run.restarts.max and failure.kind in run.restarts.on
+    begun = run.used - _counted(run, _group(run, failure))
+    return begun < run.restarts.max and failure.kind in run.restarts.on
 
 
 def _may_help(run: Run, failure: Failure, at: float) -> bool:

@@ -135,6 +135,20 @@ HISTORIES = [
         [*term(CHIEF, WORKER), *starts(*CLUSTER)],
     ),
     History(
+        "PSS: a lost ps costs one restart, also where the chief noticed before we did",
+        PSS, CLUSTER,
+        [*there(*CLUSTER), Exited(9, CHIEF, 1, 1, cause=Cause.PEER_LOST), Exited(9.5, PS, 1, -9),
+         Exited(9.6, WORKER, 1, -15)],
+        [*term(WORKER), *starts(*CLUSTER)],
+        restarts=Restarts(max=1),
+    ),
+    History(
+        "PSS: a chief that lost its peer waits a moment for what else was lost, then starts again",
+        PSS, CLUSTER,
+        [*there(*CLUSTER), Exited(9, CHIEF, 1, 1, cause=Cause.PEER_LOST), Tick(9.9), Tick(10)],
+        starts(CHIEF),
+    ),
+    History(
         "PSS: a ps lost while a worker waits to start again takes that along",
         PSS, CLUSTER,
         [*there(*CLUSTER), Exited(9, WORKER, 1, -9), *there(WORKER, attempt=2, at=10),
