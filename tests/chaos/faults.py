@@ -40,7 +40,7 @@ def break_host(cell: Cell, bed: Testbed) -> None:
     h2 = bed.hosts[1]
     match cell.fault:
         case Fault.DOCKERD:
-            engine = bed.local if cell.where is Where.LOCAL else h2.engine
+            engine = bed.local if cell.where is Where.LOCAL else bed.hosts[0].engine
             engine.stop()
             engine.start()
             engine.await_ready()

@@ -52,6 +52,7 @@ class Trial:
         self.saved_at = 0
         self.fill: Callable[[], None] = lambda: None
         self._held_until_failure = False
+        self._released = {0}
         if cell.fault is Fault.EXIT_0 and cell.serves:
             self.trainer = trainer._replace(steps=_EARLY_STEPS)
         user.cluster(world.cluster_yaml(cell, bed, self.mark, image, trainer.slow))
@@ -96,13 +97,13 @@ class Trial:
         told = re.findall(r"^\w+-[\w-]+: ([a-z ,]+) after ", self._told, re.MULTILINE)
         return str(told[-1]) if told else "refused"
 
-    def steps_of(self, task: str, attempt: int) -> list[int]:
-        """Return the steps that an attempt has told, in order."""
+    def steps_of(self, task: str, attempt: int, kind: str = "step") -> list[int]:
+        """Return the steps that an attempt has told, in order; those of its checkpoints too."""
         found = []
         for line in self.log(task, attempt).splitlines():
             if line.startswith(b"@launch ") and b'"step"' in line and line.endswith(b"}"):
                 fields = json.loads(line.removeprefix(b"@launch "))
-                if fields["kind"] == "step":
+                if fields["kind"] == kind:
                     found.append(int(fields["step"]))
         return found
 
@@ -223,12 +224,15 @@ class Trial:
         )
 
     def _release(self) -> None:
-        """Let the held task go on, where its first attempt is still held."""
+        """Let the held task go on, where its latest attempt is held: once an attempt."""
         held = self.cell.held if self.cell.fault is not Fault.NEVER else ""
-        if held and len(self.attempts(held)) == 1 and world.pids(self.mark, held):
+        attempt = max(self.attempts(held), default=0) if held else 0
+        if attempt in self._released or not self.log(held, attempt).endswith(b" held\n"):
+            return
+        if world.pids(self.mark, held):
+            self._released.add(attempt)
             with contextlib.suppress(ProcessLookupError):  # it is being taken down
                 faults.send(self.mark, held, signal.SIGUSR2)
-        self._held_until_failure = False
 
     def _release_late(self) -> None:
         """Let the held task go on once the fault has been noticed."""
