@@ -4,7 +4,8 @@ By strategy: one lost task of MultiWorkerMirroredStrategy takes all that train w
 parameter servers a lost worker, a lost chief or an evaluator starts again alone, and a lost ps
 takes everything with it, as its variables are gone. All go on from the last checkpoint.
 
-A restart costs one of `restarts.max`; training beyond the step of the last one refills them. What
+A restart costs one of `restarts.max`, whatever failed together; training beyond the step of the
+last one refills them. What
 an error at the start has ended is not started again where that cannot help.
 """
 
@@ -146,10 +147,12 @@ def judged(run: Run, restart: Restart, at: float) -> Step:
         if not failure.cause.is_consequence and not _may_help(run, failure, at):
             run = replace(run, first_failure=failure.task, pending=())
             return stop(run, _outcome(failure), at)
-    back_s = 0.0 if run.used == 0 else run.restarts.backoff_s * 2 ** (run.used - 1)
+    if not all(_is_counted(run, failure) for failure in restart.failures):
+        run = replace(run, used=run.used + 1, counted_at=at)
+    back_s = 0.0 if run.used <= 1 else run.restarts.backoff_s * 2 ** (run.used - 2)
     if restart.tasks < set(run.members) and all(f.cause.is_consequence for f in restart.failures):
         back_s = max(back_s, REPORT_S)  # the peer that was lost may take more with it
-    return _scheduled(replace(run, used=run.used + 1), restart, at + back_s), ()
+    return _scheduled(run, restart, at + back_s), ()
 
 
 def _evaluator_again(run: Run, failure: Failure, at: float) -> Step:
@@ -170,7 +173,8 @@ def _pending(run: Run, restart: Restart) -> Run:
         restart = Restart(restart.tasks | other.tasks, failures, restart.at)
     counted = _counted(run, restart.tasks)
     apart = tuple(other for other in run.pending if other not in together)
-    return replace(run, pending=(*apart, restart), used=max(0, run.used - counted))
+    run = replace(run, pending=(*apart, restart), used=max(0, run.used - counted))
+    return replace(run, counted_at=None) if counted else run
 
 
 def _counted(run: Run, tasks: frozenset[TaskId]) -> int:
@@ -189,7 +193,19 @@ def _scheduled(run: Run, restart: Restart, at: float) -> Run:
 
 def _has_budget(run: Run, failure: Failure) -> bool:
     begun = run.used - _counted(run, _group(run, failure))
-    return begun < run.restarts.max and failure.kind in run.restarts.on
+    has_one = begun < run.restarts.max or _is_counted(run, failure)
+    return has_one and failure.kind in run.restarts.on
+
+
+def _is_counted(run: Run, failure: Failure) -> bool:
+    """Whether a failure came with the one that was counted last: a host takes all its tasks.
+
+    That is so of an attempt that was there before, and ended then or a moment later.
+    """
+    began_at, last_at = run.tasks[failure.task].started_at, run.counted_at
+    if began_at is None or last_at is None or failure.kind is FailureKind.STALLED:
+        return False
+    return began_at < last_at and failure.at <= last_at + REPORT_S
 
 
 def _may_help(run: Run, failure: Failure, at: float) -> bool:

@@ -136,7 +136,7 @@ class Run:
     step: the highest step that was told; best_step the highest at the last restart.
     alive_at: the last sign of progress.
     dumping_until: when tasks that make no progress are killed, having written where they are.
-    used: restarts since there was progress.
+    used: restarts since there was progress; counted_at: when the last of them was counted.
     """
 
     strategy: Strategy
@@ -160,6 +160,7 @@ class Run:
     dumping_until: float | None = None
     pending: tuple[Restart, ...] = ()
     used: int = 0
+    counted_at: float | None = None
     failures: tuple[Failure, ...] = ()
 
     @property

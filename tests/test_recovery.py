@@ -169,6 +169,22 @@ HISTORIES = [
         term(PS), Outcome.SUCCEEDED,
     ),
     History(
+        "PSS: what fails together costs one restart and no wait, also where it starts again alone",
+        PSS, (CHIEF, WORKER, WORKER_1, PS),
+        [*there(CHIEF, WORKER, WORKER_1, PS), Exited(9, CHIEF, 1, -9), Exited(9.5, WORKER, 1, -9),
+         *there(CHIEF, attempt=2, at=10), Exited(20, WORKER_1, 1, -9, ended_at=8.9)],
+        [*starts(CHIEF), *starts(WORKER), *starts(WORKER_1)],
+        restarts=Restarts(max=1),
+    ),
+    History(
+        "PSS: what fails again after its restart has been counted is counted again",
+        PSS, CLUSTER,
+        [*there(*CLUSTER), Exited(9, WORKER, 1, -9), *there(WORKER, attempt=2, at=9.1),
+         Exited(9.2, WORKER, 2, -9), Exited(9.3, CHIEF, 1, -15), Exited(9.3, PS, 1, -15)],
+        [*starts(WORKER), *term(CHIEF, PS)], Outcome.FAILED,
+        restarts=Restarts(max=1),
+    ),
+    History(
         "the second restart waits, the third twice as long, and there is no fourth",
         PSS, CLUSTER,
         [*there(*CLUSTER), Exited(9, CHIEF, 1, -9), *there(CHIEF, attempt=2, at=10),
