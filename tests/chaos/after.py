@@ -60,7 +60,7 @@ def check_lines(trial: Trial) -> None:
     for task in trial.cell.tasks:
         counts = {
             file.name.removeprefix("lines-"): int(file.read_text() or 0)
-            for file in (run / "output" / task.replace(":", "-")).glob("lines-*")
+            for file in run.glob(f"output/{task.replace(':', '-')}*/lines-*")
         }
         for attempt in trial.attempts(task):
             log = trial.log(task, attempt)
