@@ -22,8 +22,8 @@ def tried(
     try:
         with disk.small(cell, user, bed) as trial.fill:
             seen = trial.perform()
-        problem = "was not left as expected"
-        check(trial, seen, ground, bed)
+            problem = "was not left as expected"
+            check(trial, seen, ground, bed)
         problem = ""
     except AssertionError as error:
         problem = (str(error).splitlines() or [problem])[0][:120].replace("|", "/")
