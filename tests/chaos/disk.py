@@ -45,16 +45,18 @@ def _fill(machine: Machine, folder: str) -> None:
 def _small_here(cell: Cell, user: Launching) -> Iterator[Callable[[], None]]:
     import subprocess
 
-    runs = user.folder / "runs"
-    runs.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={_BYTES}", "tmpfs", str(runs)]
+    disk = user.folder / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_BYTES}", "tmpfs", str(disk)]
     subprocess.run(mount, check=True)
     try:
+        (disk / "runs").mkdir()
+        (user.folder / "runs").symlink_to(disk / "runs")
         if not cell.breaks_later:
-            _fill_here(str(runs))
-        yield lambda: _fill_here(str(runs))
+            _fill_here(str(disk))
+        yield lambda: _fill_here(str(disk))
     finally:
-        subprocess.run(["umount", "-l", str(runs)], check=True)
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def _fill_here(folder: str) -> None:
