@@ -67,19 +67,18 @@ def steal(cell: Cell, bed: Testbed | None, address: str) -> Callable[[], None]:
 
     port = address.rpartition(":")[2]
     code = (
-        f"import socket, time; s = socket.socket(); s.bind(('', {port})); s.listen(); "
-        "print('there', flush=True); time.sleep(600)"
+        f"import socket, sys; s = socket.socket(); s.bind(('', {port})); s.listen(); "
+        "print('there', flush=True); sys.stdin.read()"
     )
     words: tuple[str, ...] = ("python3", "-c", code)
     if cell.where is Where.HOSTS:
         assert bed is not None
         host = {"chief": 0, "worker": 1, "ps": 2}[cell.role]
         words = bed.hosts[host].machine.enter("/usr/bin/python3", "-c", code)
-    thief = subprocess.Popen(words, stdout=subprocess.PIPE)
+    thief = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert thief.stdout and thief.stdout.readline() == b"there\n"
 
     def end() -> None:
-        thief.kill()
-        thief.communicate()
+        thief.communicate()  # it ends with its input
 
     return end

@@ -72,11 +72,19 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _skipped(reason: str, cells: list[Cell]) -> str:
-    named: dict[str, None] = {}
+    named: dict[str, list[Cell]] = {}
     for cell in cells:
-        role = f" of {cell.role}" if cell.role == "evaluator" else ""
-        named[f"{cell.fault}{role}, {cell.where}, {cell.when}"] = None
-    return f"- {reason}: {len(cells)} cells ({'; '.join(named)})"
+        named.setdefault(cell.fault, []).append(cell)
+    faults = "; ".join(f"{fault} ({_where(of)})" for fault, of in named.items())
+    return f"- {reason}: {faults}; {len(cells)} cells"
+
+
+def _where(cells: list[Cell]) -> str:
+    """Return what some cells of one fault have in common: places, times, and the role if one."""
+    words = [*dict.fromkeys(cell.where for cell in cells), *dict.fromkeys(c.when for c in cells)]
+    roles = {cell.role for cell in cells}
+    of = f"of {roles.pop()}: " if roles == {"evaluator"} else ""
+    return of + ", ".join(words)
 
 
 def _versions() -> str:
