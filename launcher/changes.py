@@ -13,7 +13,6 @@ from launcher.run import (
     Run,
     coordinators,
 )
-from launcher.signs import Cause
 from launcher.strategy import Role
 from launcher.task import TaskId
 
@@ -93,8 +92,7 @@ def _patience_s(run: Run, task: TaskId) -> float:
 
 def started_anew(run: Run, restart: Restart, at: float) -> Step:
     """Return the run with tasks that none of lives on their way again."""
-    causes = {failure.cause for failure in restart.failures}
-    anew = bool(causes & {Cause.PORT_TAKEN, Cause.HOST_UNREACHABLE})
+    anew = any(failure.needs_places for failure in restart.failures)
     commands = []
     tasks = dict(run.tasks)
     for task in run.tasks:

@@ -74,14 +74,13 @@ def diagnose(code: int | None, reason: str, lines: Sequence[str]) -> Diagnosis:
     if code is None:
         return _of(Cause.UNKNOWN, reason.strip() or "did not end")
     if code in (-_KILL, 128 + _KILL):
-        return _of(Cause.SIGNAL, exit_words(code))
+        return _of(Cause.SIGNAL, _with_reason(code, reason))
     by_log = _by_log(code, [line[:_READ_CHARACTERS] for line in lines])
     if by_log is not None:
         return by_log
     if code == 0:
         return _of(Cause.ENDED_EARLY, "ended with exit code 0 before its time")
-    words = f"{exit_words(code)}: {reason.strip()}" if reason.strip() else exit_words(code)
-    return _of(Cause.SIGNAL if signal_of(code) else Cause.UNKNOWN, words)
+    return _of(Cause.SIGNAL if signal_of(code) else Cause.UNKNOWN, _with_reason(code, reason))
 
 
 def first_cause(ended: Iterable[Ended]) -> TaskId | None:
@@ -114,6 +113,10 @@ def exit_words(code: int) -> str:
     return (
         f"killed by {name}" if code < 0 else f"exit code {code}: what it ran was killed by {name}"
     )
+
+
+def _with_reason(code: int, reason: str) -> str:
+    return f"{exit_words(code)}: {reason.strip()}" if reason.strip() else exit_words(code)
 
 
 def _of(cause: Cause, words: str) -> Diagnosis:

@@ -2,7 +2,7 @@
 
 A lock on the host, held by a small command in a session of the one connection. It falls when that
 connection does, and also when the launcher is gone without a word: the command expects a sign of
-life every few seconds. Nothing is left behind but, after a launcher was killed, an empty file.
+life every few seconds. Nothing is left behind: whichever way the command ends, it removes its file.
 """
 
 import contextlib
@@ -25,12 +25,15 @@ _SCRIPT = """\
 f={file}
 command -v flock >/dev/null && command -v timeout >/dev/null || {{ echo none; exit; }}
 ( exec 9>>"$f" ) 2>/dev/null || {{ echo "held another user"; exit; }}
-exec 9>>"$f"
-flock -n 9 || {{ echo "held $(cat "$f")"; exit; }}
+while :; do
+  exec 9>>"$f"
+  flock -n 9 || {{ echo "held $(cat "$f")"; exit; }}
+  [ "$f" -ef /proc/self/fd/9 ] && break  # else its holder has just removed it
+done
 echo {who} >"$f"
 echo ours
 while x=$(timeout {lapse} dd bs=1 count=1 2>/dev/null) && [ "$x" = . ]; do :; done
-[ "$x" != q ] || rm -f "$f"
+rm -f "$f"
 """
 
 

@@ -178,6 +178,7 @@ def _ended(run: Run, event: Exited) -> Run:
         code=event.code,
         reason=event.reason,
         cause=event.cause if event.code else None,
+        is_up=False,
     )
     by_itself = not attempt.asked or not event.cause.is_curable
     if run.is_ending(event.task) and event.code and by_itself:

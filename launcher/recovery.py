@@ -4,14 +4,15 @@ By strategy: one lost task of MultiWorkerMirroredStrategy takes all that train w
 parameter servers a lost worker, a lost chief or an evaluator starts again alone, and a lost ps
 takes everything with it, as its variables are gone. All go on from the last checkpoint.
 
-A restart costs one of `restarts.max`; training beyond the step of the last one refills them. What
+A restart costs one of `restarts.max`, whatever failed together; training beyond the step of the
+last one refills them. What
 an error at the start has ended is not started again where that cannot help.
 """
 
 from dataclasses import replace
 
 from launcher import strategy as rules
-from launcher.changes import Step, changed, end_all, kill, stop
+from launcher.changes import REPORT_S, Step, changed, end_all, kill, stop
 from launcher.cluster import FailureKind
 from launcher.events import Exited, Lost, StartFailed
 from launcher.run import SETTLED_S, Failure, Outcome, Restart, Run, TaskState
@@ -129,7 +130,7 @@ def _after(run: Run, failure: Failure, at: float) -> Step:
 
 def _group(run: Run, failure: Failure) -> frozenset[TaskId]:
     """Return what a failure takes down: where an address will change, all that know it."""
-    if failure.cause in (Cause.PORT_TAKEN, Cause.HOST_UNREACHABLE):
+    if failure.needs_places:
         return frozenset(run.members)
     return rules.blast_radius(run.strategy, failure.task, tuple(run.tasks))
 
@@ -146,8 +147,12 @@ def judged(run: Run, restart: Restart, at: float) -> Step:
         if not failure.cause.is_consequence and not _may_help(run, failure, at):
             run = replace(run, first_failure=failure.task, pending=())
             return stop(run, _outcome(failure), at)
-    back_s = 0.0 if run.used == 0 else run.restarts.backoff_s * 2 ** (run.used - 1)
-    return _scheduled(replace(run, used=run.used + 1), restart, at + back_s), ()
+    if not all(_is_counted(run, failure) for failure in restart.failures):
+        run = replace(run, used=run.used + 1, counted_at=at)
+    back_s = 0.0 if run.used <= 1 else run.restarts.backoff_s * 2 ** (run.used - 2)
+    if restart.tasks < set(run.members) and all(f.cause.is_consequence for f in restart.failures):
+        back_s = max(back_s, REPORT_S)  # the peer that was lost may take more with it
+    return _scheduled(run, restart, at + back_s), ()
 
 
 def _evaluator_again(run: Run, failure: Failure, at: float) -> Step:
@@ -166,10 +171,19 @@ def _pending(run: Run, restart: Restart) -> Run:
     for other in together:
         failures = (*other.failures, *restart.failures)
         restart = Restart(restart.tasks | other.tasks, failures, restart.at)
-    # One that was counted has not begun: the two are judged, and counted, as one.
-    counted = sum(other.at is not None and not other.is_planned for other in together)
+    counted = _counted(run, restart.tasks)
     apart = tuple(other for other in run.pending if other not in together)
-    return replace(run, pending=(*apart, restart), used=max(0, run.used - counted))
+    run = replace(run, pending=(*apart, restart), used=max(0, run.used - counted))
+    return replace(run, counted_at=None) if counted else run
+
+
+def _counted(run: Run, tasks: frozenset[TaskId]) -> int:
+    """Return how many restarts of any of these tasks were counted and have not begun.
+
+    With another failure of them they are judged, and counted, as one.
+    """
+    waiting = (r for r in run.pending if r.at is not None and not r.is_planned)
+    return sum(bool(restart.tasks & tasks) for restart in waiting)
 
 
 def _scheduled(run: Run, restart: Restart, at: float) -> Run:
@@ -178,7 +192,20 @@ def _scheduled(run: Run, restart: Restart, at: float) -> Run:
 
 
 def _has_budget(run: Run, failure: Failure) -> bool:
-    return run.used < run.restarts.max and failure.kind in run.restarts.on
+    begun = run.used - _counted(run, _group(run, failure))
+    has_one = begun < run.restarts.max or _is_counted(run, failure)
+    return has_one and failure.kind in run.restarts.on
+
+
+def _is_counted(run: Run, failure: Failure) -> bool:
+    """Whether a failure came with the one that was counted last: a host takes all its tasks.
+
+    That is so of an attempt that was there before, and ended then or a moment later.
+    """
+    began_at, last_at = run.tasks[failure.task].started_at, run.counted_at
+    if began_at is None or last_at is None or failure.kind is FailureKind.STALLED:
+        return False
+    return began_at < last_at and failure.at <= last_at + REPORT_S
 
 
 def _may_help(run: Run, failure: Failure, at: float) -> bool:

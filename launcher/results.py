@@ -4,8 +4,9 @@ The hosts are the only truth: nothing here knows which launcher made what it fin
 goes only after its log and its task's results are home, a volume only after the container.
 """
 
+import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +63,7 @@ class Results:
         self._cancelled = threading.Event()
         self._unwhole: set[str] = set()  # containers whose log is not home
         self._lost: set[str] = set()  # hosts
+        self._latest: dict[TaskId, int] = {}
 
     def cancel(self) -> None:
         """Leave what is not home yet where it is."""
@@ -80,15 +82,34 @@ class Results:
 
         Once it is cancelled it returns soon, whatever the hosts do.
         """
-        homes = at_all(machines, self._of_host_until_cancelled)
+        todo = list(machines)
+        listed = at_all(todo, lambda machine: self._until_cancelled(machine, self._listed))
+        self._note_latest(here for here in listed if not isinstance(here, Homecoming))
+        pairs = list(zip(todo, listed, strict=True))
+        homes = at_all(pairs, lambda pair: self._of_host(*pair))
         return Homecoming(
             tuple(sorted(brought for home in homes for brought in home.brought)),
             tuple(problem for home in homes for problem in home.problems),
         )
 
-    def _of_host_until_cancelled(self, machine: Machine) -> Homecoming:
-        done: list[Homecoming] = []
-        doing = threading.Thread(target=lambda: done.append(self._of_host(machine)), daemon=True)
+    def _note_latest(self, listed: Iterable[tuple[Left, ...]]) -> None:
+        """Note of each task the latest attempt that is known: a task may have moved."""
+        self._latest = reported_attempts(self._how.run_dir)
+        for each in (each for here in listed for each in here):
+            self._latest[each.task] = max(each.attempt, self._latest.get(each.task, 0))
+
+    def _of_host(self, machine: Machine, here: tuple[Left, ...] | Homecoming) -> Homecoming:
+        if isinstance(here, Homecoming):
+            return here
+        done = self._until_cancelled(machine, lambda machine: self._brought(machine, here))
+        assert isinstance(done, Homecoming)
+        return done
+
+    def _until_cancelled(
+        self, machine: Machine, do: Callable[[Machine], tuple[Left, ...] | Homecoming]
+    ) -> tuple[Left, ...] | Homecoming:
+        done: list[tuple[Left, ...] | Homecoming] = []
+        doing = threading.Thread(target=lambda: done.append(do(machine)), daemon=True)
         doing.start()
         while doing.is_alive() and not self._cancelled.is_set():
             doing.join(_TICK_S)
@@ -97,10 +118,15 @@ class Results:
             return done[0]
         return self._left_there(machine.name, f"{machine.name}: did not answer until ^C")
 
-    def _of_host(self, machine: Machine) -> Homecoming:
+    def _listed(self, machine: Machine) -> tuple[Left, ...] | Homecoming:
+        try:
+            return self._left(machine)
+        except HostError as error:
+            return self._left_there(machine.name, str(error))
+
+    def _brought(self, machine: Machine, here: tuple[Left, ...]) -> Homecoming:
         brought: list[Brought] = []
         try:
-            here = self._left(machine)
             homes = self._homes(here)
             for folder, (one, inside) in homes.items():
                 got = self._collect(machine, one, inside, folder)
@@ -130,11 +156,15 @@ class Results:
     def _homes(self, containers: Iterable[Left]) -> Mapping[Path, tuple[Left, str]]:
         """Return for each folder here the container and the folder in it that fill it.
 
-        All attempts of a task, and all tasks that share checkpoints, have one volume.
+        All attempts of a task, and all tasks that share checkpoints, have one volume. That of a
+        host from which the task has moved is named by its last attempt there.
         """
-        homes = {}
-        for each in sorted(containers, key=lambda each: (each.task, each.attempt), reverse=True):
-            homes[self._how.run_dir / "output" / each.task.slug] = (each, each.output_dir)
+        homes: dict[Path, tuple[Left, str]] = {}
+        newest = {each.task: each for each in sorted(containers, key=lambda each: each.attempt)}
+        for each in newest.values():
+            moved = each.attempt < self._latest.get(each.task, 0)
+            name = f"{each.task.slug}.{each.attempt}" if moved else each.task.slug
+            homes[self._how.run_dir / "output" / name] = (each, each.output_dir)
             if CONTAINER_CHECKPOINT_DIR in each.volumes:
                 homes[self._how.run_dir / "checkpoints"] = (each, CONTAINER_CHECKPOINT_DIR)
         return homes
@@ -162,6 +192,16 @@ class Results:
         with engine.errors("cannot remove the run's network"):
             for network in engine.api.networks(filters=of_run):
                 engine.api.remove_network(network["Id"])
+
+
+def reported_attempts(run_dir: Path) -> dict[TaskId, int]:
+    """Return the attempts with which a run's tasks ended, where it is over: nothing otherwise."""
+    try:
+        tasks = json.loads((run_dir / "report.json").read_text("utf-8"))["tasks"]
+        started = (task for task in tasks if task["duration_s"] is not None)
+        return {TaskId.parse(task["task"]): int(task["attempt"]) for task in started}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def left(engine: Engine, run_id: str) -> tuple[Left, ...]:

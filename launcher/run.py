@@ -98,6 +98,15 @@ class Failure:
     code: int | None
     step: int | None
 
+    @property
+    def needs_places(self) -> bool:
+        """Whether its tasks must stand elsewhere: their port is taken, or their host is gone.
+
+        A host whose Docker was stopped and started again is not.
+        """
+        host_is_gone = self.cause is Cause.HOST_UNREACHABLE and self.kind is FailureKind.HOST
+        return host_is_gone or self.cause is Cause.PORT_TAKEN
+
 
 @dataclass(frozen=True, slots=True)
 class Restart:
@@ -127,7 +136,7 @@ class Run:
     step: the highest step that was told; best_step the highest at the last restart.
     alive_at: the last sign of progress.
     dumping_until: when tasks that make no progress are killed, having written where they are.
-    used: restarts since there was progress.
+    used: restarts since there was progress; counted_at: when the last of them was counted.
     """
 
     strategy: Strategy
@@ -151,6 +160,7 @@ class Run:
     dumping_until: float | None = None
     pending: tuple[Restart, ...] = ()
     used: int = 0
+    counted_at: float | None = None
     failures: tuple[Failure, ...] = ()
 
     @property

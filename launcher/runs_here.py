@@ -179,13 +179,32 @@ def _happened(path: Path) -> dict[str, tuple[int, Place, int | None]]:
     return ends
 
 
+class LivingProcess(NamedTuple):
+    """A process of this user that a run has started."""
+
+    run: str
+    task: TaskId
+    pid: int
+
+
 def living_processes() -> Living:
     """Return of each run the tasks of which a process of this user lives."""
     living: dict[str, set[TaskId]] = {}
+    for one in _processes():
+        living.setdefault(one.run, set()).add(one.task)
+    return {run: frozenset(tasks) for run, tasks in living.items()}
+
+
+def processes_of(run: str) -> tuple[LivingProcess, ...]:
+    """Return the processes of this user that a run has started, this one excepted."""
+    return tuple(one for one in _processes() if one.run == run and one.pid != os.getpid())
+
+
+def _processes() -> Iterator[LivingProcess]:
     try:
         pids = [name for name in os.listdir("/proc") if name.isdecimal()]
     except OSError:
-        return {}
+        return
     for pid in pids:
         try:
             with open(f"/proc/{pid}/environ", "rb") as file:
@@ -195,8 +214,7 @@ def living_processes() -> Living:
         if b"LAUNCH_RUN=" in text:
             env = dict(entry.partition(b"=")[::2] for entry in text.split(b"\0"))
             run = env.get(b"LAUNCH_RUN", b"").decode("utf-8", "replace")
-            living.setdefault(run, set()).add(_task(env.get(b"TF_CONFIG", b"")))
-    return {run: frozenset(tasks) for run, tasks in living.items()}
+            yield LivingProcess(run, _task(env.get(b"TF_CONFIG", b"")), int(pid))
 
 
 def _task(tf_config: bytes) -> TaskId:

@@ -25,6 +25,7 @@ from launcher.events import (
     DumpStacks,
     Event,
     Exited,
+    Lost,
     Progressed,
     Start,
     Started,
@@ -99,6 +100,7 @@ class Supervisor:
         self._first_attempt = first_attempt
         self._adopted = adopted
         self._observed = Observed()
+        self._lost_hosts: set[str] = set()
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._run: Run | None = None
         self._signed_at = 0.0
@@ -282,12 +284,7 @@ class Supervisor:
         """Find other places for what could not stay where it was, and start it there."""
         try:
             if self._replan is not None:
-                lost = frozenset(
-                    self._containers[f.task].host
-                    for f in (self._run.failures if self._run else ())
-                    if f.cause is diagnosis.Cause.HOST_UNREACHABLE
-                )
-                self._plan = self._replan(lost)
+                self._plan = self._replan(frozenset(self._lost_hosts))
                 self._containers = {c.task: c for c in self._plan.tasks}
                 self._backend.follow_plan(self._plan)
         except LaunchError as error:
@@ -309,6 +306,8 @@ class Supervisor:
         """Write an event down, and say on the console what a watching person should know."""
         if not isinstance(event, Tick | Progressed):
             self._directory.record(event)
+        if isinstance(event, Lost):
+            self._lost_hosts.add(self._containers[event.task].host)
         if isinstance(event, Started):
             self._announced.pop(event.task, None)  # of an earlier attempt
             self._follow(event)

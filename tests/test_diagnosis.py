@@ -160,6 +160,7 @@ CUT = (
         (None, "made no progress for 60 s", [], Cause.STALLED, "made no progress for 60 s"),
         (None, "sh could not be started: [Errno 13] Permission denied", [], Cause.NOT_FOUND, "13"),
         (-9, "", [], Cause.SIGNAL, "killed by SIGKILL"),
+        (-9, "h2: gone", [], Cause.SIGNAL, "killed by SIGKILL: h2: gone"),
         (137, "", [], Cause.SIGNAL, "what it ran was killed by SIGKILL"),
         (-6, "", [], Cause.SIGNAL, "killed by SIGABRT"),
         (0, "", ["done"], Cause.ENDED_EARLY, "exit code 0 before its time"),

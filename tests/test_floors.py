@@ -50,7 +50,7 @@ FLOORS: dict[str, int] = {
     ),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
     "at_once": 2,
-    **dict.fromkeys(["supervision", "lease", "heritage"], 2),
+    **dict.fromkeys(["supervision", "lease", "heritage", "leftovers"], 2),
     **dict.fromkeys(
         [
             "found",

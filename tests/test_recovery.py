@@ -135,6 +135,20 @@ HISTORIES = [
         [*term(CHIEF, WORKER), *starts(*CLUSTER)],
     ),
     History(
+        "PSS: a lost ps costs one restart, also where the chief noticed before we did",
+        PSS, CLUSTER,
+        [*there(*CLUSTER), Exited(9, CHIEF, 1, 1, cause=Cause.PEER_LOST), Exited(9.5, PS, 1, -9),
+         Exited(9.6, WORKER, 1, -15)],
+        [*term(WORKER), *starts(*CLUSTER)],
+        restarts=Restarts(max=1),
+    ),
+    History(
+        "PSS: a chief that lost its peer waits a moment for what else was lost, then starts again",
+        PSS, CLUSTER,
+        [*there(*CLUSTER), Exited(9, CHIEF, 1, 1, cause=Cause.PEER_LOST), Tick(9.9), Tick(10)],
+        starts(CHIEF),
+    ),
+    History(
         "PSS: a ps lost while a worker waits to start again takes that along",
         PSS, CLUSTER,
         [*there(*CLUSTER), Exited(9, WORKER, 1, -9), *there(WORKER, attempt=2, at=10),
@@ -153,6 +167,22 @@ HISTORIES = [
         [*there(*CLUSTER), Exited(9, WORKER, 1, 0), Exited(10, CHIEF, 1, 0),
          Exited(11, PS, 1, -15)],
         term(PS), Outcome.SUCCEEDED,
+    ),
+    History(
+        "PSS: what fails together costs one restart and no wait, also where it starts again alone",
+        PSS, (CHIEF, WORKER, WORKER_1, PS),
+        [*there(CHIEF, WORKER, WORKER_1, PS), Exited(9, CHIEF, 1, -9), Exited(9.5, WORKER, 1, -9),
+         *there(CHIEF, attempt=2, at=10), Exited(20, WORKER_1, 1, -9, ended_at=8.9)],
+        [*starts(CHIEF), *starts(WORKER), *starts(WORKER_1)],
+        restarts=Restarts(max=1),
+    ),
+    History(
+        "PSS: what fails again after its restart has been counted is counted again",
+        PSS, CLUSTER,
+        [*there(*CLUSTER), Exited(9, WORKER, 1, -9), *there(WORKER, attempt=2, at=9.1),
+         Exited(9.2, WORKER, 2, -9), Exited(9.3, CHIEF, 1, -15), Exited(9.3, PS, 1, -15)],
+        [*starts(WORKER), *term(CHIEF, PS)], Outcome.FAILED,
+        restarts=Restarts(max=1),
     ),
     History(
         "the second restart waits, the third twice as long, and there is no fourth",
@@ -225,6 +255,13 @@ HISTORIES = [
         kill(*GANG), Outcome.NOT_FORMED,
     ),
     History(
+        "who ended with 0 before the cluster has formed is missing: nobody waits for it for ever",
+        MWMS, GANG,
+        [Started(1, CHIEF, 1), Started(1, WORKER, 1), Up(2, CHIEF, 1), Exited(3, CHIEF, 1, 0),
+         Up(4, WORKER, 1), Tick(302), Exited(303, WORKER, 1, -9)],
+        kill(WORKER), Outcome.NOT_FORMED,
+    ),
+    History(
         "without progress for stalled_s all say where they are, are killed and start again",
         PSS, CLUSTER,
         [*there(*CLUSTER), Progressed(5, 100, 500), Tick(24.9), Tick(25), Tick(28),
@@ -270,6 +307,12 @@ HISTORIES = [
          Exited(9.1, PS, 1, -15)],
         [*term(CHIEF, PS), *starts(*CLUSTER, anew=True)],
         restarts=Restarts(move=True),
+    ),
+    History(
+        "a host whose Docker was started again keeps its tasks: what died with it starts there",
+        PSS, CLUSTER,
+        [*there(*CLUSTER), Exited(9, WORKER, 1, -9, cause=Cause.HOST_UNREACHABLE)],
+        starts(WORKER),
     ),
     History(
         "a restart that does not begin is a failure like another",

@@ -30,6 +30,7 @@ from launcher.results import Results, remove_container
 from launcher.stacks import Stacks, inside
 from launcher.task import TaskId
 
+_GONE = 404
 _NOT_RUNNING = (404, 409)
 _CONFLICT = 409
 _START_S = 15.0  # for starts that are under way when the run ends
@@ -40,6 +41,7 @@ _PAUSE_S = 0.5
 _EVENTS = 256  # that an engine remembers
 # What ends a container when its daemon is stopped, or killed and started again.
 _DAEMON_SIGNALS = (-9, -15)
+_KILLED = -9
 
 
 class Made(NamedTuple):
@@ -287,6 +289,9 @@ class DockerBackend:
         try:
             self._follow(made, follower)
             state = self._state_at_end(made)
+            if state is None:
+                why = f"{made.container.host}: somebody removed its container"
+                return Exited(time.monotonic(), task, made.attempt, _KILLED, why)
             code, reason = _end_of(made, state)
             if code in _DAEMON_SIGNALS and not reason and _daemon_restarted(made, state):
                 why = f"{made.container.host}: its Docker was stopped, which ended {task}"
@@ -316,8 +321,8 @@ class DockerBackend:
             self._say(f"launch: the log of {made.container.task} on {host} is not whole: {why}")
             self._results.log_is_not_home(made.id)
 
-    def _state_at_end(self, made: Made) -> Mapping[str, Any]:
-        """Return what the engine says of a container's end, after waiting for it."""
+    def _state_at_end(self, made: Made) -> Mapping[str, Any] | None:
+        """Return what the engine says of a container's end, after waiting; None: it is gone."""
         engine, task = made.machine.engine, made.container.task
         give_up_at = time.monotonic() + self._unreachable_s
         while True:
@@ -328,6 +333,8 @@ class DockerBackend:
                         return state
                     engine.api.wait(made.id)
             except EngineError as error:
+                if error.status == _GONE:
+                    return None
                 if error.status is not None or time.monotonic() > give_up_at:
                     raise
                 time.sleep(_PAUSE_S)

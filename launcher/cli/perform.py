@@ -49,6 +49,10 @@ def perform_processes(
         InputError, HostError: nothing was started.
     """
     process.check(plan, {})
+    if asked.goes_on:
+        from launcher import leftovers
+
+        leftovers.end(plan, say_error)  # what lives holds what it was given
     with claims.Claims(plan.run_id, lambda text: say_error(f"launch: {text}")) as held:
         held.take(claims.wanted(plan.tasks), wait=wait)
         process.check(plan, fixed_ports)

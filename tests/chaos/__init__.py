@@ -1,0 +1,1 @@
+"""The chaos matrix: every fault, of every role, everywhere, and what must be true afterwards."""

@@ -1,0 +1,41 @@
+"""Where the results of a task that has moved come home to: no attempt's replace another's."""
+
+import json
+from pathlib import Path
+
+from launcher.results import Collecting, Left, Results, reported_attempts
+from launcher.task import CHIEF, TaskId, TaskType
+
+WORKER = TaskId(TaskType.WORKER, 0)
+
+
+def left(task: TaskId, attempt: int) -> Left:
+    return Left(task, attempt, f"id{attempt}", f"name{attempt}", "/data/output", {}, False)
+
+
+def homes(results: Results, *containers: Left) -> dict[str, int]:
+    """Return the folders that a host's containers fill, each with the attempt that fills it."""
+    found = results._homes(containers)
+    return {path.name: one.attempt for path, (one, _) in found.items()}
+
+
+def test_a_host_that_was_left(tmp_path: Path) -> None:
+    """The latest attempt's results have the task's name, wherever it ran; earlier ones a number."""
+    results = Results(Collecting("run", tmp_path, False, lambda progress: None))
+    there = (left(WORKER, 1), left(WORKER, 2)), (left(WORKER, 3), left(CHIEF, 1))
+    results._note_latest(there)
+    assert homes(results, *there[0]) == {"worker-0.2": 2}
+    assert homes(results, *there[1]) == {"worker-0": 3, "chief-0": 1}
+
+
+def test_a_host_that_comes_back_after_the_run(tmp_path: Path) -> None:
+    """What is collected later is told from the last attempt's by the run's report."""
+    tasks = [
+        {"task": "worker:0", "attempt": 2, "duration_s": 1.5},
+        {"task": "chief:0", "attempt": 4, "duration_s": None},  # it was not started
+    ]
+    (tmp_path / "report.json").write_text(json.dumps({"tasks": tasks}))
+    assert reported_attempts(tmp_path) == {WORKER: 2}
+    results = Results(Collecting("run", tmp_path, False, lambda progress: None))
+    results._note_latest([(left(WORKER, 1), left(CHIEF, 3))])
+    assert homes(results, left(WORKER, 1), left(CHIEF, 3)) == {"worker-0.1": 1, "chief-0": 3}
