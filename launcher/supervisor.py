@@ -18,7 +18,8 @@ from types import FrameType
 from launcher import diagnosis, lifecycle, stacks, telling
 from launcher.backends import Backend, Homecoming
 from launcher.container import Container
-from launcher.errors import HostError, LaunchError
+from launcher.due import wake_at
+from launcher.errors import LaunchError
 from launcher.events import (
     Adopt,
     Command,
@@ -36,6 +37,7 @@ from launcher.events import (
     Up,
 )
 from launcher.logs import Console, last_lines
+from launcher.lookout import Lookout
 from launcher.observed import Observed
 from launcher.plan import Plan
 from launcher.run import Outcome, Phase, Run
@@ -45,7 +47,6 @@ from launcher.task import TaskId
 # A signal that comes in the moment before a wait begins does not end it, so none is long.
 _LONGEST_WAIT_S = 0.2
 _CLOSE_S = 0.1
-_LOOK_S = 0.5  # between two looks for the tasks' open ports
 _WORD_S = (10.0, 30.0)  # until the first word of who is missing, and between two
 _SIGN_S = 1.0  # between two signs of life of what tells no steps
 _READ_LINES = 500  # of a log's end, to find what ended a task
@@ -107,7 +108,7 @@ class Supervisor:
         self._worded_at: float | None = None
         self._why = ""
         self._announced: dict[TaskId, frozenset[int]] = {}  # who says where it is when asked
-        self._lookout = _Lookout(backend, self._events.put)
+        self._lookout = Lookout(backend, self._events.put)
 
     def ask_to_stop(self) -> None:
         """Have the run end, as SIGTERM does; from any thread, and before `run` too."""
@@ -235,7 +236,7 @@ class Supervisor:
     def _next(self, run: Run) -> Event:
         """Return the next event, a Tick when none comes for a while or something is due."""
         wait_s = _LONGEST_WAIT_S
-        due_at = lifecycle.wake_at(run)
+        due_at = wake_at(run)
         if due_at is not None:
             wait_s = min(wait_s, max(0.0, due_at - time.monotonic()))
         try:
@@ -319,42 +320,6 @@ class Supervisor:
             self._console.say(f"launch: {self._why}")
         if after.outcome is Outcome.STALLED and before.outcome is None:
             self._why = after.failures[-1].how
-
-
-class _Lookout:
-    """Looks, in a thread of its own, for ports that tasks have opened."""
-
-    def __init__(self, backend: Backend, report: Callable[[Up], None]) -> None:
-        self._backend = backend
-        self._report = report
-        self._wanted: tuple[tuple[Container, int], ...] = ()
-        self._is_over = threading.Event()
-
-    def look_for(self, wanted: tuple[tuple[Container, int], ...]) -> None:
-        """From now on look for these attempts' ports."""
-        self._wanted = wanted
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Look, as long as the block lasts."""
-        threading.Thread(target=self._look, name="lookout", daemon=True).start()
-        try:
-            yield
-        finally:
-            self._is_over.set()
-
-    def _look(self) -> None:
-        while not self._is_over.wait(_LOOK_S):
-            wanted = self._wanted
-            if not wanted:
-                continue
-            try:
-                found = self._backend.listening([container for container, _ in wanted])
-            except HostError:  # it is seen elsewhere that a host is gone
-                continue
-            for container, attempt in wanted:
-                if container.task in found:
-                    self._report(Up(time.monotonic(), container.task, attempt))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from launcher.changes import REPORT_S
 from launcher.cluster import FailureKind, Restarts, Timeouts
+from launcher.due import wake_at
 from launcher.events import (
     Command,
     Event,
@@ -22,7 +23,7 @@ from launcher.events import (
     Tick,
     Up,
 )
-from launcher.lifecycle import begin, step, wake_at
+from launcher.lifecycle import begin, step
 from launcher.run import FINAL, Outcome, Phase, Run, TaskState, unfinished
 from launcher.signs import Cause
 from launcher.strategy import Strategy

@@ -9,6 +9,7 @@ import pytest
 
 from launcher.changes import REPORT_S
 from launcher.cluster import FailureKind, Restarts, Timeouts
+from launcher.due import wake_at
 from launcher.events import (
     Command,
     DumpStacks,
@@ -24,7 +25,7 @@ from launcher.events import (
     Tick,
     Up,
 )
-from launcher.lifecycle import begin, step, wake_at
+from launcher.lifecycle import begin, step
 from launcher.run import Outcome, Phase, Run
 from launcher.signs import Cause
 from launcher.strategy import Strategy

@@ -6,16 +6,16 @@ volumes stay until `finish` has everything home; the hosts are the only truth.
 """
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from launcher import creation, host_clock, ports
-from launcher.at_once import attempts, within
-from launcher.backends import Homecoming, Report
+from launcher import creation
+from launcher.at_once import within
+from launcher.backends import Homecoming, Report, listening
 from launcher.backends.leases import Leases
+from launcher.backends.made import Made, daemon_restarted, end_of, ended_at, signal
 from launcher.claiming import Claims
 from launcher.container import Container
 from launcher.container_logs import LogFollower
@@ -31,27 +31,14 @@ from launcher.stacks import Stacks, inside
 from launcher.task import TaskId
 
 _GONE = 404
-_NOT_RUNNING = (404, 409)
 _CONFLICT = 409
 _START_S = 15.0  # for starts that are under way when the run ends
 _SIGNAL_S = 6.0
 _ANSWER_S = 5.0
-_CONNECT_S = 1.0
 _PAUSE_S = 0.5
-_EVENTS = 256  # that an engine remembers
 # What ends a container when its daemon is stopped, or killed and started again.
 _DAEMON_SIGNALS = (-9, -15)
 _KILLED = -9
-
-
-class Made(NamedTuple):
-    """A container that was made for an attempt of a task."""
-
-    container: Container
-    attempt: int
-    machine: Machine
-    id: str
-    report: Report
 
 
 class DockerBackend:
@@ -125,31 +112,10 @@ class DockerBackend:
 
     def listening(self, containers: Sequence[Container]) -> Collection[TaskId]:
         """Return those of the tasks whose port is open. Raises HostError."""
-        if self._plan.network != HOST_NETWORK:
-            return {c.task for c in containers if self._answers(c)}
-        names = {container.host for container in containers}
-        machines = [machine for name, machine in self._machines.items() if name in names]
-        opened = dict(zip((m.name for m in machines), attempts(machines, _open_ports), strict=True))
-        return {
-            c.task
-            for c in containers
-            if isinstance(found := opened[c.host], frozenset) and c.address.port in found
-        }
-
-    def _answers(self, container: Container) -> bool:
-        """Whether something accepts connections at a task's port on the run's own bridge."""
-        made = self._latest.get(container.task)
-        if made is None:
-            return False
-        with made.machine.engine.errors("does not describe a container"):
-            described = made.machine.engine.api.inspect_container(made.id)
-        network = described["NetworkSettings"]["Networks"].get(self._plan.network) or {}
-        try:
-            address = (network.get("IPAddress") or "", container.address.port)
-            socket.create_connection(address, _CONNECT_S).close()
-        except OSError:
-            return False
-        return True
+        if self._plan.network == HOST_NETWORK:
+            return listening.on_hosts(containers, self._machines)
+        made = [found for c in containers if (found := self._latest.get(c.task))]
+        return {one.container.task for one in made if listening.answers(one, self._plan.network)}
 
     def stacks(self, task: TaskId, announced: Collection[int]) -> Stacks:
         """Return where a task is; what can say so itself says it in its log."""
@@ -292,14 +258,14 @@ class DockerBackend:
             if state is None:
                 why = f"{made.container.host}: somebody removed its container"
                 return Exited(time.monotonic(), task, made.attempt, _KILLED, why)
-            code, reason = _end_of(made, state)
-            if code in _DAEMON_SIGNALS and not reason and _daemon_restarted(made, state):
+            code, reason = end_of(made, state)
+            if code in _DAEMON_SIGNALS and not reason and daemon_restarted(made, state):
                 why = f"{made.container.host}: its Docker was stopped, which ended {task}"
                 reason = f"{why}; see there: journalctl -u docker"
         except HostError as error:
             return self._lost(made, str(error))
         return Exited(
-            time.monotonic(), task, made.attempt, code, reason, ended_at=_ended_at(made, state)
+            time.monotonic(), task, made.attempt, code, reason, ended_at=ended_at(made, state)
         )
 
     def _lost(self, made: Made, why: str) -> Lost:
@@ -342,11 +308,11 @@ class DockerBackend:
     def _terminate(self, made: Made) -> None:
         try:
             try:
-                _signal(made, "SIGTERM")
+                signal(made, "SIGTERM")
             except EngineError as error:
                 if error.status is not None:
                     raise
-                _signal(made, "SIGTERM")  # over a new connection, where the old one was lost
+                signal(made, "SIGTERM")  # over a new connection, where the old one was lost
         except HostError as error:
             self._say(f"launch: {error}")
 
@@ -355,64 +321,10 @@ class DockerBackend:
         host, task = made.container.host, made.container.task
         why = f"{host}: cannot be reached to kill {task}"
         try:
-            within(_SIGNAL_S, lambda: _signal(made, "SIGKILL"), why)
+            within(_SIGNAL_S, lambda: signal(made, "SIGKILL"), why)
         except HostError as error:
             made.report(self._lost(made, f"{error}; it may run on there"))
 
 
-def _open_ports(machine: Machine) -> frozenset[int]:
-    tables = machine.shell(f"cat {' '.join(ports.TABLES)} 2>/dev/null")
-    return ports.local_ports(tables.splitlines(), ports.LISTENING)
-
-
 def _in_thread(name: str, do: Callable[..., None], *args: object) -> None:
     threading.Thread(target=do, args=args, name=name, daemon=True).start()
-
-
-def _signal(made: Made, name: str) -> None:
-    """Send a signal; to what has ended it is none. Raises HostError."""
-    engine = made.machine.engine
-    try:
-        with engine.errors(f"cannot send {name} to {made.container.task}"):
-            engine.api.kill(made.id, name)
-    except EngineError as error:
-        if error.status not in _NOT_RUNNING:
-            raise
-
-
-def _ended_at(made: Made, state: Mapping[str, Any]) -> float | None:
-    """Return when a container ended, by our clock; None where its host does not tell the time."""
-    try:
-        clock = host_clock.read(made.machine.engine)
-    except HostError:
-        return None
-    return clock.monotonic(str(state["FinishedAt"]), latest=time.monotonic())
-
-
-def _end_of(made: Made, state: Mapping[str, Any]) -> tuple[int, str]:
-    """Return how a container that has ended did, and why where its engine knows more."""
-    code = _with_signal(int(state["ExitCode"]))
-    if state.get("OOMKilled"):
-        limit = made.container.limits.memory_bytes
-        of = f" (its limit is {limit >> 20} MiB)" if limit else ""
-        return code, f"killed by the kernel for lack of memory{of}"
-    return code, str(state.get("Error") or "")
-
-
-def _with_signal(code: int) -> int:
-    """Return -N for what signal N ended: Docker, as a shell, says 128 + N."""
-    return 128 - code if 128 < code <= 128 + 64 else code
-
-
-def _daemon_restarted(made: Made, state: Mapping[str, Any]) -> bool:
-    """Whether the engine was started after a container: its memory is young and lacks that."""
-    from datetime import datetime
-
-    engine = made.machine.engine
-    ended_at = datetime.fromisoformat(f"{state['FinishedAt'][:26].rstrip('Z')}+00:00").timestamp()
-    with engine.errors("does not tell what happened"):
-        # In the future it would be waited for; a fraction of a second is passed on as it is.
-        told = engine.api.events(since=1, until=ended_at, decode=True)  # type: ignore[call-overload]
-        events = list(told)
-    starts = (each for each in events if each.get("status") == "start")
-    return len(events) < _EVENTS and made.id not in (each.get("id") for each in starts)

@@ -1,0 +1,116 @@
+"""What is due in a run as time passes: limits, stalls, kills and restarts. As pure as `lifecycle`."""
+
+from dataclasses import replace
+
+from launcher import recovery
+from launcher.changes import Step, ask_to_end, changed, kill, started_anew, stop
+from launcher.events import Command, DumpStacks, Exited
+from launcher.run import Outcome, Phase, Run, TaskState, coordinators
+from launcher.signs import Cause
+
+_DUMP_S = 3.0  # for tasks that make no progress, to write where they are
+_PATIENCE_S = 600.0  # without a step, where steps are told and no limit is set
+_PATIENCE_STEPS = 20.0  # the same, in the longest time between two signs of progress
+
+
+def wake_at(run: Run) -> float | None:
+    """Return when the next `Tick` is due, or None while only events can change anything."""
+    living = [attempt for attempt in run.tasks.values() if attempt.lives]
+    times = [at for a in living for at in (a.ask_at, a.kill_at) if at is not None]
+    if run.phase is Phase.RUNNING:
+        times += [a.missed_at for a in run.tasks.values() if a.missed_at is not None]
+        times += [restart.at for restart in run.pending if restart.at is not None]
+        limits = (run.deadline, run.start_deadline, _stalled_at(run), run.dumping_until)
+        times += [limit for limit in limits if limit is not None]
+    return min(times, default=None)
+
+
+def due(run: Run, at: float) -> Step:
+    """Return the run with everything done that is due at `at`."""
+    commands: tuple[Command, ...] = ()
+    before = None
+    while run is not before:  # one thing done may make another due
+        before = run
+        for act in (_limits, _missed, _stalls, _ends, _kills, _restarts):
+            run, more = act(run, at)
+            commands += more
+    return run, commands
+
+
+def _limits(run: Run, at: float) -> Step:
+    if run.phase is not Phase.RUNNING:
+        return run, ()
+    if run.deadline is not None and at >= run.deadline:
+        return stop(run, Outcome.TIMED_OUT, at)
+    if run.start_deadline is not None and at >= run.start_deadline:
+        return stop(run, Outcome.NOT_FORMED, at)
+    return run, ()
+
+
+def _missed(run: Run, at: float) -> Step:
+    """Take servers that ended well before their chief for failed."""
+    for task, attempt in run.tasks.items():
+        if run.phase is not Phase.RUNNING or attempt.missed_at is None or at < attempt.missed_at:
+            continue
+        run = changed(run, task, missed_at=None)
+        if is_needed(run) and not run.is_ending(task):
+            early = Exited(at, task, attempt.number, 0, cause=Cause.ENDED_EARLY)
+            run = changed(run, task, state=TaskState.FAILED, cause=Cause.ENDED_EARLY)
+            return recovery.failed(run, early)
+    return run, ()
+
+
+def _stalled_at(run: Run) -> float | None:
+    """Return when a run that has made no progress since its last sign of life has stalled."""
+    if run.alive_at is None or run.pending or run.dumping_until is not None:
+        return None
+    if run.timeouts.stalled_s is not None:
+        return run.alive_at + run.timeouts.stalled_s
+    if run.step is None or run.total is None or run.step >= run.total:
+        return None
+    return run.alive_at + max(_PATIENCE_S, _PATIENCE_STEPS * run.longest_step_s)
+
+
+def _stalls(run: Run, at: float) -> Step:
+    """Have a run that makes no progress say where it is, and then take it down."""
+    if run.phase is not Phase.RUNNING:
+        return run, ()
+    if run.dumping_until is not None and at >= run.dumping_until:
+        return recovery.stalled(replace(run, dumping_until=None), at)
+    stalled_at = _stalled_at(run)
+    if stalled_at is None or at < stalled_at:
+        return run, ()
+    dumps = tuple(DumpStacks(t, run.tasks[t].number) for t in run.living)
+    return replace(run, dumping_until=at + _DUMP_S), dumps
+
+
+def _ends(run: Run, at: float) -> Step:
+    asked = tuple(t for t in run.living if (ask := run.tasks[t].ask_at) is not None and at >= ask)
+    return ask_to_end(run, asked, at)
+
+
+def _kills(run: Run, at: float) -> Step:
+    doomed = (t for t in run.living if (end := run.tasks[t].kill_at) is not None and at >= end)
+    return kill(run, tuple(doomed))
+
+
+def _restarts(run: Run, at: float) -> Step:
+    """Start again what has been taken down, once none of it lives and its time has come."""
+    commands: tuple[Command, ...] = ()
+    for restart in run.pending:
+        if run.phase is not Phase.RUNNING:
+            break
+        if any(not run.tasks[task].is_final for task in restart.tasks):
+            continue
+        if restart.at is None:
+            run, more = recovery.judged(run, restart, at)
+            commands += more
+        elif at >= restart.at:
+            run, more = started_anew(run, restart, at)
+            commands += more
+    return run, commands
+
+
+def is_needed(run: Run) -> bool:
+    """Whether a server still has a chief that lives, or will again."""
+    return any(not run.tasks[t].is_final or run.is_ending(t) for t in coordinators(run))
