@@ -1,4 +1,4 @@
-"""What is due in a run as time passes: limits, stalls, kills and restarts. As pure as `lifecycle`."""
+"""What is due in a run as time passes: limits, stalls, kills and restarts. Pure, too."""
 
 from dataclasses import replace
 
