@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tests.chaos import world
 from tests.chaos.cells import Cell, Fault, Where
 from tests.conftest import Launching
 from tests.testbed import Testbed
@@ -30,6 +31,8 @@ def small(cell: Cell, user: Launching, bed: Testbed | None) -> Iterator[Callable
         machine, root = bed.local.machine, str(bed.local.data_root)
     name, size = ("volumes", _BYTES) if cell.breaks_later else ("containers", "4k")
     folder = f"{root}/{name}"
+    if cell.breaks_later and world.shares_checkpoints(cell):
+        folder = world.SHARED
     machine.exec("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     try:
         yield lambda: _fill(machine, folder)

@@ -27,9 +27,15 @@ def cluster_yaml(cell: Cell, bed: Testbed | None, mark: str, image: str, slow: f
         assert bed is not None
         hosts = bed.hosts[:HOSTS]
         value["hosts"] = {h.name: {"address": h.address, "ssh": {"host": h.name}} for h in hosts}
-        if cell.kind is Kind.PSS_EVALUATOR or cell.fault is Fault.CUT_MOVE:
+        if shares_checkpoints(cell):
             value["checkpoints"] = SHARED
     return json.dumps(value, indent=1)  # JSON is YAML
+
+
+def shares_checkpoints(cell: Cell) -> bool:
+    """Whether checkpoints go to a folder of the hosts, not to the chief's own volume."""
+    is_needed = cell.kind is Kind.PSS_EVALUATOR or cell.fault is Fault.CUT_MOVE
+    return cell.where is Where.HOSTS and is_needed
 
 
 def _tasks(cell: Cell) -> dict[str, dict[str, object]]:
