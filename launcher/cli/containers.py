@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from launcher import claiming, config, hosts, placement, preflight
+from launcher.at_once import at_all
 from launcher.backends import Backend
 from launcher.claiming import Claims
 from launcher.cli import say_error
@@ -21,6 +22,7 @@ from launcher.cli.run import Asked, show
 from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem
+from launcher.found import found
 from launcher.hosts import Machine
 from launcher.images import Images
 from launcher.lease import Lease
@@ -41,6 +43,8 @@ def run(asked: Asked, logins: Logins, *, dry: bool) -> int:
     """Perform a run in containers, or show the very plan that would run now (`dry`)."""
     here = ThreadPoolExecutor(1, "here").submit(engine_here)
     with hosts.opened(asked.hosts, logins) as (machines, unreached):
+        if asked.command.goes_on:
+            _check_ended(asked.run_id, machines)
         readings, silent = read(machines.values(), asked.questions)
         if unreached or silent:
             raise HostError("\n".join(_all_problems(asked, readings, {**unreached, **silent})))
@@ -82,6 +86,15 @@ def _claim(
         if silent:
             raise HostError("\n".join(silent.values()))
         preflight.check(made, {n: r.without() for n, r in again.items()})
+
+
+def _check_ended(run_id: str, machines: Mapping[str, Machine]) -> None:
+    """Refuse to go on with a run whose containers still live. Raises HostError."""
+    listed = at_all(machines.values(), lambda machine: found(machine.engine, run_id))
+    living = [f"{one.task} on {one.host}" for each in listed for one in each if one.lives]
+    if living:
+        what = f"still runs: {', '.join(living)}; launch attach takes it up, launch stop ends it"
+        raise HostError(f"{run_id}: {what}")
 
 
 def _all_problems(

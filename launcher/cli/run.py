@@ -10,7 +10,7 @@ from launcher.cli import COMMANDS, command
 from launcher.cli.arguments import Words
 from launcher.cli.command import Command
 from launcher.cluster import Backend, ClusterSpec, Host
-from launcher.errors import InputError, Problem
+from launcher.errors import HostError, InputError, Problem
 from launcher.layout import Job
 from launcher.placement import HostFacts
 from launcher.plan import Plan, plan, plan_single
@@ -128,6 +128,8 @@ def _asked(words: Words, goes_on: str) -> Asked:
     options = words.options
     if "resume" in options and not goes_on:
         goes_on = command.latest(words, os.getcwd(), runs_dir(options)) or ""
+    if goes_on:
+        _check_alone(goes_on)
     problems: list[Problem] = []
     job = spec = None
     try:
@@ -152,6 +154,14 @@ def _asked(words: Words, goes_on: str) -> Asked:
     run_id = os.path.basename(goes_on) or detached or facts.new_run_id(name)
     run_dir = goes_on or os.path.join(runs_dir(options), run_id)
     return Asked(job, spec, run_id, run_dir, Command(words, job.cwd, bool(goes_on), bool(detached)))
+
+
+def _check_alone(run_dir: str) -> None:
+    """Refuse to go on with a run that a launcher here supervises. Raises HostError."""
+    from launcher import supervision
+
+    if holder := supervision.holder(run_dir):
+        raise HostError(f"{os.path.basename(run_dir)}: {holder} supervises it")
 
 
 def _job(asked: Words) -> Job:

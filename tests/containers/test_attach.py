@@ -83,6 +83,17 @@ def test_stopped_without_a_launcher(user: Launching, remote: Engines, testbed: T
     assert remote.left() == []
 
 
+def test_not_resumed_while_it_runs(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """What still runs is not started a second time: who wants that is told how to take it up."""
+    run = orphaned(user, testbed, 200)
+    refused = user.run("resume", run)
+    assert refused.code == 3
+    assert f"{run}: still runs: worker:0 on h1; launch attach takes it up" in refused.err
+    assert len(remote.running()) == 1
+    assert user.run("attach", run).code == 0
+    assert remote.left() == []
+
+
 def test_one_launcher_at_a_time(user: Launching, remote: Engines, testbed: Testbed) -> None:
     """Who wants a run that is supervised is told by whom, on this machine and on another."""
     user.cluster(one_host(testbed))
