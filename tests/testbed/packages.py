@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.testbed.commands import Unavailable, run
 from tests.testbed.machine import PATH
+from tests.testbed.site import Lock
 
 # program: the Debian package it is in
 _PROGRAMS = {
@@ -29,9 +30,14 @@ def require() -> None:
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise Unavailable("the testbed needs Linux and root")
-    missing = _missing()
-    if missing:
-        _install(sorted({_PROGRAMS[program] for program in missing}))
+    if _missing():
+        lock = Lock("packages")
+        lock.take(wait=True)
+        try:
+            if missing := _missing():  # nobody else has installed them meanwhile
+                _install(sorted({_PROGRAMS[program] for program in missing}))
+        finally:
+            lock.release()
     still = _missing()
     if still:
         raise Unavailable(f"the testbed needs these programs: {', '.join(still)}")
