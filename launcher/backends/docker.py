@@ -259,7 +259,7 @@ class DockerBackend:
                 why = f"{made.container.host}: somebody removed its container"
                 return Exited(time.monotonic(), task, made.attempt, _KILLED, why)
             code, reason = end_of(made, state)
-            if code in _DAEMON_SIGNALS and not reason and daemon_restarted(made, state):
+            if code in _DAEMON_SIGNALS and not reason and daemon_restarted(made):
                 why = f"{made.container.host}: its Docker was stopped, which ended {task}"
                 reason = f"{why}; see there: journalctl -u docker"
         except HostError as error:

@@ -60,15 +60,13 @@ def _with_signal(code: int) -> int:
     return 128 - code if 128 < code <= 128 + 64 else code
 
 
-def daemon_restarted(made: Made, state: Mapping[str, Any]) -> bool:
+def daemon_restarted(made: Made) -> bool:
     """Whether the engine was started after a container: its memory is young and lacks that."""
-    from datetime import datetime
-
     engine = made.machine.engine
-    ended_at = datetime.fromisoformat(f"{state['FinishedAt'][:26].rstrip('Z')}+00:00").timestamp()
+    now = host_clock.read(engine).zero_s + time.monotonic()  # what is later would be waited for
     with engine.errors("does not tell what happened"):
-        # In the future it would be waited for; a fraction of a second is passed on as it is.
-        told = engine.api.events(since=1, until=ended_at, decode=True)  # type: ignore[call-overload]
+        # A fraction of a second is passed on as it is.
+        told = engine.api.events(since=1, until=now, decode=True)  # type: ignore[call-overload]
         events = list(told)
     starts = (each for each in events if each.get("status") == "start")
     return len(events) < _EVENTS and made.id not in (each.get("id") for each in starts)
