@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from launcher import claims, report, supervision
+from launcher import claims, supervision
 from launcher.backends import Backend, process
 from launcher.cli import say_error
 from launcher.cli.command import Command
@@ -121,6 +121,8 @@ def _perform(
             supervisor.ask_to_stop()
         with supervisor.listening():
             result = supervisor.run()
+            from launcher import report  # a run has begun sooner without it
+
             _keep(directory, report.to_dict(result))
     return result
 
@@ -142,6 +144,8 @@ def _keep(directory: RunDirectory, summary: Mapping[str, object]) -> None:
 
 
 def _show(result: Result, *, as_json: bool) -> None:
+    from launcher import report
+
     if as_json:
         import json
 
