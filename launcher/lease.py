@@ -21,6 +21,7 @@ BEAT_S = 5.0
 LAPSE_S = 20.0  # without a sign of life
 _ANSWER_S = 10.0
 _AGAIN_S = 1.0
+_FIRST_S = 0.4  # nobody takes up a run that has just begun, and its hosts have containers to start
 _SCRIPT = """\
 f={file}
 command -v flock >/dev/null && command -v timeout >/dev/null || {{ echo none; exit; }}
@@ -99,7 +100,7 @@ class Lease:
 
     def _keep(self) -> None:
         lost_since = None if self._session is not None else time.monotonic()
-        pause_s = 0.0
+        pause_s = 0.0 if lost_since is None else _FIRST_S
         while not self._given_back.wait(pause_s):
             pause_s = BEAT_S if lost_since is None else _AGAIN_S
             try:

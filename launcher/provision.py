@@ -124,10 +124,9 @@ class Provision:
         volumes = {
             source: data.ensure(machine.engine, image_id) for source, data in self._data.items()
         }
-        with machine.engine.errors("does not describe the image"):
-            config = machine.engine.api.inspect_image(image_id)["Config"] or {}
+        user = self._images.user(machine.engine, image_id)
         there = self._volumes_of_run(machine) if self._inside.asks_for_volumes else frozenset()
-        return Prepared(image_id, str(config.get("User") or ""), volumes, there)
+        return Prepared(image_id, user, volumes, there)
 
     def _volumes_of_run(self, machine: Machine) -> frozenset[str]:
         of_run = {"label": f"{RUN_LABEL}={self._plan.run_id}"}

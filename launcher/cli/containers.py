@@ -11,6 +11,7 @@ from pathlib import Path
 from launcher import claiming, config, hosts, placement, preflight
 from launcher.at_once import at_all
 from launcher.backends import Backend
+from launcher.backends.docker import DockerBackend  # all of this while hosts answer
 from launcher.claiming import Claims
 from launcher.cli import say_error
 from launcher.cli.attach import superseded
@@ -25,6 +26,7 @@ from launcher.errors import HostError, InputError, Problem
 from launcher.found import found
 from launcher.hosts import Machine
 from launcher.images import Images
+from launcher.inside import Inside
 from launcher.lease import Lease
 from launcher.logins import Logins
 from launcher.logs import Console
@@ -171,9 +173,6 @@ def _perform(
     here: Future[Engine | None],
     claims: Claims,
 ) -> int:
-    from launcher.backends.docker import DockerBackend
-    from launcher.inside import Inside
-
     inside = Inside(made, os.environ, goes_on=asked.command.goes_on)
     gone_s = unreachable_s(os.environ)
 

@@ -63,6 +63,14 @@ class Images:
         local = self._reference()
         return local.id if local else None
 
+    def user(self, there: Engine, image_id: str) -> str:
+        """Return the user that the image's configuration names, of what `ensure` returned.
+
+        What is here is the same as there: no host is asked where it is here. Raises HostError.
+        """
+        found = self._reference() or inspect(there, image_id)
+        return found.user if found else ""
+
     def ensure(self, there: Engine) -> str:
         """Return the id of the image on a host, after bringing it there if it lacks it.
 

@@ -36,6 +36,11 @@ class Identity(NamedTuple):
     digests: tuple[str, ...] = ()
     partial_of: str = ""
 
+    @property
+    def user(self) -> str:
+        """The user that its configuration names; empty for none."""
+        return str(json.loads(self.config).get("User") or "")
+
     def is_same(self, other: "Identity") -> bool:
         """Whether both hold the same, layers and configuration."""
         return self.id == other.id or self._content() == other._content()
