@@ -12,7 +12,7 @@ import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from launcher.errors import HostError
@@ -66,6 +66,20 @@ class Lease:
         self._on_loss = on_loss
         self._given_back = threading.Event()
         self._session: Session | None = None
+
+    @contextlib.contextmanager
+    def held(self, *, at_once: bool) -> Iterator[None]:
+        """Keep the lease while the block lasts.
+
+        at_once: whether another launcher may have it, which is found out first. Raises HostError.
+        """
+        if at_once:
+            self.take()
+        self.keep()
+        try:
+            yield
+        finally:
+            self.give_back()
 
     def take(self) -> None:
         """Take the lease, or raise HostError with who holds it."""

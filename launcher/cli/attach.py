@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from launcher.claiming import Claims
     from launcher.found import Found
     from launcher.hosts import Machine
-    from launcher.lease import Lease
     from launcher.logs import Console
     from launcher.plan import Plan
     from launcher.task import TaskId
@@ -80,6 +79,7 @@ def _take_up(
     from launcher.cli.perform import perform
     from launcher.found import found
     from launcher.heritage import Heritage
+    from launcher.lease import Lease
     from launcher.results import Collecting, Results
     from launcher.transfers import Transfers
 
@@ -96,7 +96,8 @@ def _take_up(
         raise HostError(f"{run_id}: {what}")
     chief = machines[plan.tasks[0].host]
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    with _leased(run_id, chief), _claimed(plan, machines) as claims:
+    lease = Lease(run_id, chief.name, chief.start, superseded)
+    with lease.held(at_once=True), _claimed(plan, machines) as claims:
         earlier = [one for one in there if latest[one.task] is not one]
         at_all(earlier, lambda one: log_home(run_dir, machines[one.host], one))
 
@@ -136,19 +137,6 @@ def _latest(containers: "list[Found]") -> "dict[TaskId, Found]":
 
 def _number(one: "Found") -> int:
     return one.attempt
-
-
-@contextmanager
-def _leased(run_id: str, chief: "Machine") -> "Iterator[Lease]":
-    from launcher.lease import Lease
-
-    lease = Lease(run_id, chief.name, chief.start, superseded)
-    lease.take()
-    lease.keep()
-    try:
-        yield lease
-    finally:
-        lease.give_back()
 
 
 def superseded(who: str) -> None:

@@ -193,25 +193,31 @@ def _perform(
         return DockerBackend(made, machines, provision, results, claims, console.say, gone_s)
 
     def replan(lost: frozenset[str]) -> Plan:
-        there = {name: machine for name, machine in machines.items() if name not in lost}
-        readings, silent = read(there.values(), asked.questions)
-        if silent:
-            raise HostError("\n".join(silent.values()))
-        readings = {name: reading.without(asked.run_id) for name, reading in readings.items()}
-        again = _plan(asked, _facts(asked, readings), without=lost)
-        preflight.check(again, readings)
-        claims.take(claiming.wanted(again, readings), claiming.names(readings), (), wait=False)
-        return again
+        return _planned_again(asked, machines, claims, lost)
 
     chief = machines[made.tasks[0].host]
     lease = Lease(made.run_id, chief.name, chief.start, superseded)
-    if asked.command.goes_on:
-        lease.take()
-    lease.keep()
-    try:
+    with lease.held(at_once=asked.command.goes_on):
         return perform(made, backend, replan, asked.command, as_json=asked.as_json)
-    finally:
-        lease.give_back()
+
+
+def _planned_again(
+    asked: Asked, machines: Mapping[str, Machine], claims: Claims, lost: frozenset[str]
+) -> Plan:
+    """Return the run's plan with places that are free now, claimed, on hosts that are not lost.
+
+    Raises:
+        InputError, HostError: there are none.
+    """
+    there = {name: machine for name, machine in machines.items() if name not in lost}
+    readings, silent = read(there.values(), asked.questions)
+    if silent:
+        raise HostError("\n".join(silent.values()))
+    readings = {name: reading.without(asked.run_id) for name, reading in readings.items()}
+    again = _plan(asked, _facts(asked, readings), without=lost)
+    preflight.check(again, readings)
+    claims.take(claiming.wanted(again, readings), claiming.names(readings), (), wait=False)
+    return again
 
 
 def unreachable_s(environ: Mapping[str, str]) -> float:
