@@ -1,7 +1,6 @@
 """The small changes to a run that everything decided of it is made of. Pure, as `lifecycle` is."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from launcher import strategy as rules
 from launcher.events import Command, Exited, Lost, Start, Started, StartFailed, Stop
@@ -30,8 +29,8 @@ def current(run: Run, event: Started | StartFailed | Exited | Lost) -> Attempt |
 
 def changed(run: Run, task: TaskId, **changes: object) -> Run:
     """Return the run with another state of one task's attempt."""
-    attempt = replace(run.tasks[task], **changes)  # type: ignore[arg-type]
-    return replace(run, tasks={**run.tasks, task: attempt})
+    attempt = run.tasks[task]._replace(**changes)  # type: ignore[arg-type]
+    return run._replace(tasks={**run.tasks, task: attempt})
 
 
 def stop(run: Run, outcome: Outcome, at: float) -> Step:
@@ -40,7 +39,7 @@ def stop(run: Run, outcome: Outcome, at: float) -> Step:
     After success the evaluator first gets the time to evaluate the last checkpoint. Where the
     user asks, a chief that others serve is asked first: it needs them to save.
     """
-    run = replace(run, phase=Phase.STOPPING, outcome=outcome, pending=(), dumping_until=None)
+    run = run._replace(phase=Phase.STOPPING, outcome=outcome, pending=(), dumping_until=None)
     later: tuple[TaskId, ...] = ()
     if outcome is Outcome.SUCCEEDED:
         later = tuple(task for task in run.living if rules.may_fail(task))
@@ -100,11 +99,11 @@ def started_anew(run: Run, restart: Restart, at: float) -> Step:
             number = tasks[task].number + 1
             tasks[task] = Attempt(number)
             commands.append(Start(task, number, anew))
-    run = replace(run, tasks=tasks, pending=tuple(r for r in run.pending if r is not restart))
+    run = run._replace(tasks=tasks, pending=tuple(r for r in run.pending if r is not restart))
     if restart.tasks >= set(run.members):  # the cluster forms again
-        run = replace(run, formed_at=None, first_up_at=None)
+        run = run._replace(formed_at=None, first_up_at=None)
     elif run.is_forming:
-        run = replace(run, first_up_at=at)  # the others wait for it from now on
+        run = run._replace(first_up_at=at)  # the others wait for it from now on
     best = max(run.best_step, run.step if run.step is not None else -1)
     alive_at = None if run.formed_at is None else at
-    return replace(run, best_step=best, alive_at=alive_at), tuple(commands)
+    return run._replace(best_step=best, alive_at=alive_at), tuple(commands)

@@ -1,7 +1,5 @@
 """What is due in a run as time passes: limits, stalls, kills and restarts. Pure, too."""
 
-from dataclasses import replace
-
 from launcher import recovery
 from launcher.changes import Step, ask_to_end, changed, kill, started_anew, stop
 from launcher.events import Command, DumpStacks, Exited
@@ -76,12 +74,12 @@ def _stalls(run: Run, at: float) -> Step:
     if run.phase is not Phase.RUNNING:
         return run, ()
     if run.dumping_until is not None and at >= run.dumping_until:
-        return recovery.stalled(replace(run, dumping_until=None), at)
+        return recovery.stalled(run._replace(dumping_until=None), at)
     stalled_at = _stalled_at(run)
     if stalled_at is None or at < stalled_at:
         return run, ()
     dumps = tuple(DumpStacks(t, run.tasks[t].number) for t in run.living)
-    return replace(run, dumping_until=at + _DUMP_S), dumps
+    return run._replace(dumping_until=at + _DUMP_S), dumps
 
 
 def _ends(run: Run, at: float) -> Step:

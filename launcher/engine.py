@@ -7,11 +7,11 @@ HostError that names the host, and what to do where that is known.
 import contextlib
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException, IncompleteRead
 from typing import Any
 
-import requests
 import urllib3
 from urllib3.connection import HTTPConnection
 from urllib3.util import SKIP_HEADER
@@ -19,7 +19,10 @@ from urllib3.util import SKIP_HEADER
 from launcher.errors import HostError
 from launcher.lean import without
 
-with without("paramiko"):  # the SDK's own way over SSH is not ours, and costs half its import
+# The SDK's own way over SSH is not ours, and costs half its import; an engine speaks UTF-8.
+with warnings.catch_warnings(), without("paramiko", "chardet", "charset_normalizer"):
+    warnings.simplefilter("ignore")
+    import requests
     from docker import APIClient
     from docker.errors import APIError, DockerException, create_api_error_from_http_exception
     from docker.transport.basehttpadapter import BaseHTTPAdapter

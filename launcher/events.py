@@ -4,14 +4,14 @@ Every event carries the time at which it was seen, in seconds of one clock that 
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from launcher.run import Outcome
 from launcher.signs import Cause
 from launcher.task import TaskId
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(NamedTuple):
     """An attempt runs now."""
 
     at: float
@@ -19,8 +19,7 @@ class Started:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class StartFailed:
+class StartFailed(NamedTuple):
     """An attempt could not be started."""
 
     at: float
@@ -29,8 +28,7 @@ class StartFailed:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Exited:
+class Exited(NamedTuple):
     """An attempt ended; `code` is its exit code, -N for signal N.
 
     reason: what ended it, where more is known than the code says.
@@ -48,8 +46,7 @@ class Exited:
     ended_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(NamedTuple):
     """Nobody can tell any more how an attempt does: its host cannot be reached."""
 
     at: float
@@ -58,8 +55,7 @@ class Lost:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Up:
+class Up(NamedTuple):
     """An attempt is where its peers can find it: its port is open, or it says that it is ready."""
 
     at: float
@@ -67,8 +63,7 @@ class Up:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Progressed:
+class Progressed(NamedTuple):
     """Training goes on: at `step`, or by a sign of life of what tells no steps (None).
 
     total: the step at which training ends, where it is known.
@@ -79,16 +74,14 @@ class Progressed:
     total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StopAsked:
+class StopAsked(NamedTuple):
     """The user wants the run to end; asked twice, at once."""
 
     at: float
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(NamedTuple):
     """Time has passed."""
 
     at: float

@@ -22,6 +22,7 @@ from launcher.errors import HostError
 from launcher.hosts import Machine
 
 RENEW_S = 10.0
+_SOON_S = 0.4  # until others are told: the hosts have containers to start first
 _MISSING = 404
 _ALIVE = ["running", "paused", "restarting"]
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # it goes on in a suspended machine
@@ -146,7 +147,8 @@ class HostClaim:
     def _keep(self) -> None:
         """Say the claim anew, when it has changed and before its lease ends."""
         while True:
-            self._changed.wait(RENEW_S)
+            if self._changed.wait(RENEW_S):
+                time.sleep(_SOON_S)
             self._changed.clear()
             with self._lock, contextlib.suppress(HostError):  # tried again; see `is_fresh`
                 self._write()

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,23 +55,34 @@ class Opened(NamedTuple):
 
 
 @contextlib.contextmanager
+def opening(hosts: Mapping[str, Host], logins: Logins) -> Iterator[Callable[[], Opened]]:
+    """Begin to open the engines of all hosts; give what waits for that; close them in the end."""
+    with ThreadPoolExecutor(1, thread_name_prefix="opening") as pool:
+        future = pool.submit(_open, hosts, logins)
+        try:
+            yield future.result
+        finally:
+            for machine in future.result().machines.values():
+                machine.engine.close()
+
+
+@contextlib.contextmanager
 def opened(hosts: Mapping[str, Host], logins: Logins) -> Iterator[Opened]:
     """Open the engines of all hosts at once, and close them afterwards."""
-    with contextlib.ExitStack() as stack:
+    with opening(hosts, logins) as all_open:
+        yield all_open()
 
-        def reach(item: tuple[str, Host]) -> Machine:
-            name, host = item
-            return _this_machine(name, host) if host.is_here else _other_machine(*item, logins)
 
-        machines: dict[str, Machine] = {}
-        unreached: dict[str, str] = {}
-        for name, got in zip(hosts, attempts(hosts.items(), reach), strict=True):
-            if isinstance(got, HostError):
-                unreached[name] = str(got)
-            else:
-                machines[name] = got
-                stack.callback(got.engine.close)
-        yield Opened(machines, unreached)
+def _open(hosts: Mapping[str, Host], logins: Logins) -> Opened:
+    def reach(item: tuple[str, Host]) -> Machine:
+        name, host = item
+        return _this_machine(name, host) if host.is_here else _other_machine(*item, logins)
+
+    got = dict(zip(hosts, attempts(hosts.items(), reach), strict=True))
+    return Opened(
+        {name: each for name, each in got.items() if isinstance(each, Machine)},
+        {name: str(each) for name, each in got.items() if isinstance(each, HostError)},
+    )
 
 
 def _this_machine(name: str, host: Host) -> Machine:

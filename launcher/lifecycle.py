@@ -11,7 +11,6 @@ is up; the reason is the outcome. What a failure takes down, and when that start
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from launcher import recovery
 from launcher import strategy as rules
@@ -145,7 +144,7 @@ def _start_failed(run: Run, event: StartFailed) -> Step:
     )
     if run.phase is not Phase.RUNNING or rules.may_fail(event.task):
         return run, ()
-    return stop(replace(run, first_failure=event.task), Outcome.NOT_STARTED, event.at)
+    return stop(run._replace(first_failure=event.task), Outcome.NOT_STARTED, event.at)
 
 
 def _exited(run: Run, event: Exited) -> Step:
@@ -232,11 +231,11 @@ def _up(run: Run, event: Up) -> Run:
     run = changed(run, event.task, is_up=True)
     if rules.may_fail(event.task) or run.is_ending(event.task):
         return run
-    run = replace(run, first_up_at=event.at if run.first_up_at is None else run.first_up_at)
+    run = run._replace(first_up_at=event.at if run.first_up_at is None else run.first_up_at)
     if run.missing() or run.formed_at is not None:
         return run
-    return replace(
-        run, formed_at=event.at, alive_at=event.at, has_settled=run.has_settled or run.has_cluster
+    return run._replace(
+        formed_at=event.at, alive_at=event.at, has_settled=run.has_settled or run.has_cluster
     )
 
 
@@ -244,22 +243,21 @@ def _progressed(run: Run, event: Progressed) -> Run:
     """Take in a sign of life; a step beyond those that were ever reached refills the budget."""
     gap_s = event.at - (run.alive_at if run.alive_at is not None else event.at)
     if event.step is None:
-        return run if run.step is not None else replace(run, alive_at=event.at)
-    run = replace(
-        run,
+        return run if run.step is not None else run._replace(alive_at=event.at)
+    run = run._replace(
         step=max(event.step, run.step or 0),
         total=event.total if event.total is not None else run.total,
         alive_at=event.at,
         has_settled=True,
         longest_step_s=max(run.longest_step_s, gap_s if run.step is not None else 0.0),
     )
-    return replace(run, used=0) if event.step > run.best_step else run
+    return run._replace(used=0) if event.step > run.best_step else run
 
 
 def _stop_asked(run: Run, event: StopAsked) -> Step:
     if run.phase is Phase.RUNNING:
         return stop(run, event.outcome, event.at)
-    run = replace(run, at_once=True)
+    run = run._replace(at_once=True)
     for task in run.living:
         run = changed(run, task, asked=True, ask_at=None, kill_at=event.at)
     return run, ()
@@ -272,5 +270,5 @@ def _finished(run: Run) -> Run:
     deciding = [a for t, a in run.tasks.items() if rules.decides(run.strategy, t)]
     saved = all(a.code in (0, SAVED) for a in deciding) and any(a.code == SAVED for a in deciding)
     if saved and run.outcome is Outcome.TERMINATED:
-        run = replace(run, outcome=Outcome.SAVED)
-    return replace(run, phase=Phase.FINISHED)
+        run = run._replace(outcome=Outcome.SAVED)
+    return run._replace(phase=Phase.FINISHED)

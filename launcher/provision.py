@@ -1,20 +1,22 @@
 """What a task needs where it runs: its image and data on the host, its code in the container."""
 
 import threading
-from collections.abc import Callable, Mapping
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from launcher import creation
 from launcher.container import Container
 from launcher.creation import RUN_LABEL, run_labels
 from launcher.engine import EngineError
 from launcher.errors import HostError, LaunchError
-from launcher.files.data import DataSync
 from launcher.hosts import Machine
 from launcher.images import Images
 from launcher.inside import Inside
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.transfer import OnProgress
+
+if TYPE_CHECKING:
+    from launcher.files.data import DataSync
 
 T = TypeVar("T")
 
@@ -79,11 +81,7 @@ class Provision:
         self._inside = inside
         self._cancelled = cancelled
         self._hosts = _Once[Prepared]()
-        synced = {m.source for c in plan.tasks[:1] for m in c.mounts if m.synced}
-        self._data = {
-            source: DataSync(source, on_progress=on_progress, is_cancelled=cancelled.is_set)
-            for source in synced
-        }
+        self._data = dict(_data_of(plan, on_progress, cancelled))
 
     def cancel(self) -> None:
         """Let everything that is under way end, soon, with a HostError."""
@@ -150,6 +148,18 @@ class Provision:
     def _go_on(self, machine: Machine) -> None:
         if self._cancelled.is_set():
             raise HostError(f"{machine.name}: the run ended before this task was started")
+
+
+def _data_of(
+    plan: Plan, on_progress: OnProgress, cancelled: threading.Event
+) -> Iterator[tuple[str, "DataSync"]]:
+    """Yield each folder of this machine that the tasks see, with what brings it to the hosts."""
+    if synced := {m.source for c in plan.tasks[:1] for m in c.mounts if m.synced}:
+        from launcher.files.data import DataSync
+
+        for source in synced:
+            sync = DataSync(source, on_progress=on_progress, is_cancelled=cancelled.is_set)
+            yield source, sync
 
 
 class _Once(Generic[T]):

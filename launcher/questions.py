@@ -26,10 +26,11 @@ echo @end
 """
 # Where Docker keeps its data, as far as this can be told without asking it, and the room there.
 _DISK = """\
-root=$(sed -n 's/.*"data-root"[^"]*"\\([^"]*\\)".*/\\1/p' /etc/docker/daemon.json 2>/dev/null)
+root= f=/etc/docker/daemon.json
+[ -r $f ] && root=$(sed -n 's/.*"data-root"[^"]*"\\([^"]*\\)".*/\\1/p' $f)
 root=${root:-/var/lib/docker}
 echo "$root"
-df -Pk "$root" 2>/dev/null | tail -n 1
+df -Pk "$root" 2>/dev/null
 """
 # The addresses of a host's interfaces that others may reach.
 ADDRESSES = "ip -o address show scope global 2>/dev/null || hostname -I 2>/dev/null\n"
@@ -76,7 +77,7 @@ def disk(path: str) -> str:
     """Return the script that tells how much room there is at a path."""
     from shlex import quote
 
-    return f"df -Pk {quote(path)} 2>/dev/null | tail -n 1\n"
+    return f"df -Pk {quote(path)} 2>/dev/null\n"
 
 
 def _paths(spec: ClusterSpec) -> tuple[str, ...]:

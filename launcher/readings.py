@@ -240,7 +240,7 @@ def _seconds(text: str) -> float | None:
 
 def _disk(sections: Mapping[str, Sequence[str]]) -> Disk | None:
     lines = sections.get("disk", ())
-    return free(lines[0], lines[-1]) if len(lines) == 2 else None
+    return free(lines[0], lines[-1]) if lines else None
 
 
 def free(path: str, line: str) -> Disk | None:

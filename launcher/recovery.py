@@ -9,8 +9,6 @@ last one refills them. What
 an error at the start has ended is not started again where that cannot help.
 """
 
-from dataclasses import replace
-
 from launcher import strategy as rules
 from launcher.changes import REPORT_S, Step, changed, end_all, kill, stop
 from launcher.cluster import FailureKind
@@ -35,12 +33,12 @@ def failed_too(run: Run, event: Exited) -> Run:
     """Return the run with the failure of one that is being taken down, and had failed itself."""
     failure = _failure(run, event)
     pending = tuple(
-        replace(r, failures=(*r.failures, failure))
+        r._replace(failures=(*r.failures, failure))
         if event.task in r.tasks and r.at is None and not r.is_planned
         else r
         for r in run.pending
     )
-    return replace(run, pending=pending)
+    return run._replace(pending=pending)
 
 
 def _failure(run: Run, event: Exited) -> Failure:
@@ -61,7 +59,7 @@ def lost(run: Run, event: Lost) -> Step:
     if rules.may_fail(event.task):
         return run, ()
     if not run.restarts.move:
-        return stop(replace(run, first_failure=event.task), Outcome.HOST_LOST, event.at)
+        return stop(run._replace(first_failure=event.task), Outcome.HOST_LOST, event.at)
     return _after(run, failure, event.at)
 
 
@@ -108,21 +106,21 @@ def stalled(run: Run, at: float) -> Step:
     how = f"no progress for {since_s:.0f} s"
     number = run.tasks[deciding].number
     failure = Failure(deciding, number, at, Cause.STALLED, FailureKind.STALLED, how, None, run.step)
-    run = replace(run, failures=(*run.failures, failure))
+    run = run._replace(failures=(*run.failures, failure))
     if not _has_budget(run, failure):
-        return stop(replace(run, first_failure=deciding), Outcome.STALLED, at)
+        return stop(run._replace(first_failure=deciding), Outcome.STALLED, at)
     run = _pending(run, Restart(frozenset(run.members), (failure,)))
     return kill(run, (task for task in run.living if not rules.may_fail(task)))
 
 
 def _after(run: Run, failure: Failure, at: float) -> Step:
     """Take down what a failure takes with it, to start again; or stop where that cannot help."""
-    run = replace(run, failures=(*run.failures, failure))
+    run = run._replace(failures=(*run.failures, failure))
     if rules.may_fail(failure.task):
         return _evaluator_again(run, failure, at)
     may_help = failure.cause.is_consequence or _may_help(run, failure, at)
     if not may_help or not _has_budget(run, failure):
-        return stop(replace(run, first_failure=failure.task), _outcome(failure), at)
+        return stop(run._replace(first_failure=failure.task), _outcome(failure), at)
     run = _pending(run, Restart(_group(run, failure), (failure,)))
     group = next(r.tasks for r in run.pending if failure.task in r.tasks)
     return end_all(run, (task for task in run.living if task in group), at)
@@ -145,10 +143,10 @@ def judged(run: Run, restart: Restart, at: float) -> Step:
         return _scheduled(run, restart, at), ()
     for failure in restart.failures:
         if not failure.cause.is_consequence and not _may_help(run, failure, at):
-            run = replace(run, first_failure=failure.task, pending=())
+            run = run._replace(first_failure=failure.task, pending=())
             return stop(run, _outcome(failure), at)
     if not all(_is_counted(run, failure) for failure in restart.failures):
-        run = replace(run, used=run.used + 1, counted_at=at)
+        run = run._replace(used=run.used + 1, counted_at=at)
     back_s = 0.0 if run.used <= 1 else run.restarts.backoff_s * 2 ** (run.used - 2)
     if restart.tasks < set(run.members) and all(f.cause.is_consequence for f in restart.failures):
         back_s = max(back_s, REPORT_S)  # the peer that was lost may take more with it
@@ -173,8 +171,8 @@ def _pending(run: Run, restart: Restart) -> Run:
         restart = Restart(restart.tasks | other.tasks, failures, restart.at)
     counted = _counted(run, restart.tasks)
     apart = tuple(other for other in run.pending if other not in together)
-    run = replace(run, pending=(*apart, restart), used=max(0, run.used - counted))
-    return replace(run, counted_at=None) if counted else run
+    run = run._replace(pending=(*apart, restart), used=max(0, run.used - counted))
+    return run._replace(counted_at=None) if counted else run
 
 
 def _counted(run: Run, tasks: frozenset[TaskId]) -> int:
@@ -188,7 +186,7 @@ def _counted(run: Run, tasks: frozenset[TaskId]) -> int:
 
 def _scheduled(run: Run, restart: Restart, at: float) -> Run:
     others = tuple(other for other in run.pending if other is not restart)
-    return replace(run, pending=(*others, replace(restart, at=at)))
+    return run._replace(pending=(*others, restart._replace(at=at)))
 
 
 def _has_budget(run: Run, failure: Failure) -> bool:

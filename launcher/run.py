@@ -1,8 +1,8 @@
 """How a run stands: values that `lifecycle` makes from one another."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from launcher import strategy as rules
 from launcher.cluster import FailureKind, Restarts, Timeouts
@@ -51,8 +51,7 @@ class TaskState(StrEnum):
 FINAL = frozenset(TaskState) - {TaskState.WAITING, TaskState.RUNNING}
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One task's current attempt. `code` is the exit code, -N for signal N.
 
     is_up: whether its peers can find it.
@@ -85,8 +84,7 @@ class Attempt:
         return self.state in FINAL
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """An attempt that ended as it should not have."""
 
     task: TaskId
@@ -108,8 +106,7 @@ class Failure:
         return host_is_gone or self.cause is Cause.PORT_TAKEN
 
 
-@dataclass(frozen=True, slots=True)
-class Restart:
+class Restart(NamedTuple):
     """Tasks that are taken down, and start again together once none of them lives.
 
     at: not before this time; None until that is known, when all have ended.
@@ -126,8 +123,7 @@ class Restart:
         return not self.failures
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """A run's whole state.
 
     formed_at: since when every task of the cluster has been up, None while one is missing.

@@ -63,7 +63,8 @@ class RunDirectory:
 
     def record(self, what: Event | Command) -> None:
         """Append an event or a command to events.jsonl, with the wall-clock time."""
-        fields = {name: getattr(what, name) for name in what.__slots__ if name != "at"}
+        names: tuple[str, ...] = type(what).__match_args__
+        fields = {name: getattr(what, name) for name in names if name != "at"}
         fields = {k: str(v) if isinstance(v, TaskId) else v for k, v in fields.items()}
         line = {"time": round(time.time(), 3), "what": type(what).__name__, **fields}
         try:

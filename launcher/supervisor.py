@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -188,7 +188,7 @@ class Supervisor:
             return event
         lines = last_lines(self._plan.log_path(event.task, event.attempt), _READ_LINES)
         found = diagnosis.diagnose(event.code, event.reason, lines)
-        return replace(event, cause=found.cause, words=found.words)
+        return event._replace(cause=found.cause, words=found.words)
 
     def _absent(self, run: Run) -> tuple[tuple[Container, int], ...]:
         """Return whom to look for, with their attempts; say now and then who is missing."""

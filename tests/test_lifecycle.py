@@ -1,6 +1,6 @@
 """What launcher.lifecycle promises: histories of events, and what must be done at each."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -419,7 +419,7 @@ def check(before: Run, event: Event, after: Run, commands: tuple[Command, ...]) 
             assert attempt.state in FINAL or task == getattr(event, "task", None)
             assert (now.number, now.state) == (attempt.number + 1, TaskState.WAITING)
         elif attempt.state in FINAL and attempt.missed_at is None:
-            assert replace(now, missed_at=None) == attempt, "what has ended stays as it ended"
+            assert now._replace(missed_at=None) == attempt, "what has ended stays as it ended"
 
 
 @given(clusters, limits, budgets, st.data())

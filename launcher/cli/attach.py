@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +75,7 @@ def _take_up(
     from launcher.backends.docker import DockerBackend
     from launcher.cli.collect import log_home
     from launcher.cli.containers import unreachable_s
+    from launcher.cli.interruption import superseded
     from launcher.cli.perform import perform
     from launcher.found import found
     from launcher.heritage import Heritage
@@ -137,10 +137,3 @@ def _latest(containers: "list[Found]") -> "dict[TaskId, Found]":
 
 def _number(one: "Found") -> int:
     return one.attempt
-
-
-def superseded(who: str) -> None:
-    """End this launcher, and touch nothing: another has taken the run up."""
-    say_error(f"launch: {who} now; this launcher leaves it alone")
-    sys.stdout.flush()
-    os._exit(3)

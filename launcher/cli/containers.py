@@ -4,27 +4,26 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from launcher import claiming, config, hosts, placement, preflight
+from launcher import claiming, config, placement, preflight
 from launcher.at_once import at_all
 from launcher.backends import Backend
 from launcher.backends.docker import DockerBackend  # all of this while hosts answer
 from launcher.claiming import Claims
 from launcher.cli import say_error
-from launcher.cli.attach import superseded
 from launcher.cli.before_run import before_run
 from launcher.cli.docker_here import local_engine
-from launcher.cli.interruption import interruptible
+from launcher.cli.interruption import interruptible, superseded
 from launcher.cli.perform import perform
 from launcher.cli.run import Asked, show
 from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem
 from launcher.found import found
-from launcher.hosts import Machine
+from launcher.hosts import Machine, Opened
 from launcher.images import Images
 from launcher.inside import Inside
 from launcher.lease import Lease
@@ -41,27 +40,30 @@ _UNREACHABLE = "LAUNCH_UNREACHABLE_S"
 _PLENTY = 512  # ports and GPUs, of a host that did not say what it has
 
 
-def run(asked: Asked, logins: Logins, *, dry: bool) -> int:
-    """Perform a run in containers, or show the very plan that would run now (`dry`)."""
+def run(asked: Asked, logins: Logins, all_open: Callable[[], Opened], *, dry: bool) -> int:
+    """Perform a run in containers, or show the very plan that would run now (`dry`).
+
+    all_open: waits until the run's hosts are open.
+    """
     here = ThreadPoolExecutor(1, "here").submit(engine_here)
-    with hosts.opened(asked.hosts, logins) as (machines, unreached):
-        if asked.command.goes_on:
-            _check_ended(asked.run_id, machines)
-        readings, silent = read(machines.values(), asked.questions)
-        if unreached or silent:
-            raise HostError("\n".join(_all_problems(asked, readings, {**unreached, **silent})))
-        made = _plan_anyhow(asked, readings)
-        if dry or not asked.waits:
-            preflight.check(made, readings)
-        else:
-            preflight.check(made, {name: each.without() for name, each in readings.items()})
-        if dry:
-            show(made, as_json=asked.as_json)
-            return 0
-        with interruptible(), Claims(asked.run_id, machines, _say) as claims:
-            _claim(asked, made, machines, readings, claims)
-            made = before_run(asked, made, readings, machines, logins)
-            return _perform(asked, made, machines, here, claims)
+    machines, unreached = all_open()
+    if asked.command.goes_on:
+        _check_ended(asked.run_id, machines)
+    readings, silent = read(machines.values(), asked.questions)
+    if unreached or silent:
+        raise HostError("\n".join(_all_problems(asked, readings, {**unreached, **silent})))
+    made = _plan_anyhow(asked, readings)
+    if dry or not asked.waits:
+        preflight.check(made, readings)
+    else:
+        preflight.check(made, {name: each.without() for name, each in readings.items()})
+    if dry:
+        show(made, as_json=asked.as_json)
+        return 0
+    with interruptible(), Claims(asked.run_id, machines, _say) as claims:
+        _claim(asked, made, machines, readings, claims)
+        made = before_run(asked, made, readings, machines, logins)
+        return _perform(asked, made, machines, here, claims)
 
 
 def _say(text: str) -> None:

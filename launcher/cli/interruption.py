@@ -1,9 +1,13 @@
-"""^C before a run listens for it: what was made on hosts is taken back first."""
+"""What ends a launcher early: ^C before a run listens for it, or another that took its run up."""
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from launcher.cli import say_error
 
 _TERMINATED = 143
 
@@ -28,3 +32,10 @@ def _raise(signum: int, _frame: FrameType | None) -> None:
     if signum == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(_TERMINATED)
+
+
+def superseded(who: str) -> None:
+    """End this launcher, and touch nothing: another has taken the run up."""
+    say_error(f"launch: {who} now; this launcher leaves it alone")
+    sys.stdout.flush()
+    os._exit(3)

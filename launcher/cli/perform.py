@@ -84,6 +84,7 @@ def perform(
     Raises:
         InputError, HostError: nothing was started.
     """
+    gc.freeze()  # what was imported stays
     gc.enable()
     stream = sys.stderr if as_json else sys.stdout
     result = _perform(plan, make_backend, replan, asked, adopted, stop, stream)

@@ -118,9 +118,12 @@ def _in_containers(asked: Asked, *, dry: bool) -> int:
 
     scripts = {name: question.script for name, question in asked.questions.items()}
     with Logins(asked.hosts, ask_unseen(), scripts) as logins:
-        from launcher.cli.containers import run  # while hosts answer: it takes a while too
+        from launcher.hosts import opening  # while hosts answer: it takes a while too
 
-        return run(asked, logins, dry=dry)
+        with opening(asked.hosts, logins) as all_open:
+            from launcher.cli.containers import run  # this too
+
+            return run(asked, logins, all_open, dry=dry)
 
 
 def _asked(words: Words, goes_on: str) -> Asked:

@@ -9,18 +9,20 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from launcher.cluster import ImageTransfer
 from launcher.engine import Engine
 from launcher.errors import HostError
 from launcher.images.cache import LayerCache, default_folder
-from launcher.images.identity import Identity, check_architecture, inspect
-from launcher.images.packing import OnPacked, Packing
+from launcher.images.identity import REPOSITORY, Identity, check_architecture, inspect
 from launcher.images.pulling import Offer, PullError, offer, pull, repository
-from launcher.images.registry import REPOSITORY
-from launcher.images.shipping import Shipping
 from launcher.images.stream import IsCancelled
 from launcher.transfer import OnProgress, Progress
+
+if TYPE_CHECKING:
+    from launcher.images.packing import OnPacked
+    from launcher.images.shipping import Shipping
 
 
 class Images:
@@ -194,9 +196,12 @@ class Images:
         with self._shown(there) as show:
             return shipping.ship(there, self._host_name(local), show)
 
-    def _shipping_of(self, local: Identity) -> Shipping:
+    def _shipping_of(self, local: Identity) -> "Shipping":
         with self._lock:
             if self._shipping is None:
+                from launcher.images.packing import Packing  # most hosts have the image
+                from launcher.images.shipping import Shipping
+
                 assert self._here is not None
                 cache = self._cache or _own_cache()
                 packing = Packing(self._here, local, cache, self._packed, self._is_cancelled)
@@ -204,7 +209,7 @@ class Images:
             return self._shipping
 
     @contextlib.contextmanager
-    def _packed(self) -> Iterator[OnPacked]:
+    def _packed(self) -> "Iterator[OnPacked]":
         """Show how far packing has come; what was shown is done when it ends, well or not."""
         last: Progress | None = None
         assert self._here is not None

@@ -14,6 +14,7 @@ from docker.errors import ImageNotFound
 from launcher.engine import Engine
 from launcher.errors import HostError
 
+REPOSITORY = "launch"  #: what an image without a name of its own is called
 PARTIAL_LABEL = "launch.partial"  #: on what an interrupted shipment left: the id of its image
 
 

@@ -21,8 +21,8 @@ from docker.auth import encode_header
 from launcher.engine import Engine, EngineError
 from launcher.errors import HostError
 from launcher.images.cache import Blob, LayerCache
-from launcher.images.identity import Identity, has_content_store, inspect
-from launcher.images.registry import REPOSITORY, Registry
+from launcher.images.identity import REPOSITORY, Identity, has_content_store, inspect
+from launcher.images.registry import Registry
 from launcher.images.saving import save
 from launcher.images.stream import CancelledTransfer, IsCancelled, events, until_cancelled
 

@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from launcher.images.cache import LayerCache, Upload
+from launcher.images.identity import REPOSITORY
 
-REPOSITORY = "launch"
 _USER = "launch"
 _PART_BYTES = 256 << 10
 
