@@ -22,6 +22,7 @@ _NUMBER = "launch.claim.number"
 _SINCE = "launch.claim.since"
 _GPUS = "launch.claim.gpus"
 _PORTS = "launch.claim.ports"
+_IN_WORDS = {"asking": "asked for", "waiting": "waited for", "held": "held"}
 _DAY_S = 20 * 3600
 _LATEST = 1e10  # that a calendar has room for
 
@@ -166,9 +167,8 @@ def what(wanted: Wanted, names: Mapping[str, str]) -> str:
 
 
 def holding(claim: Claim, now: float) -> str:
-    """Return in words who has something, or waits for it, and since when."""
-    how = "held" if claim.state is State.HELD else "waited for"
-    return f"{how} by {claim.who}{since(claim.since, now)}"
+    """Return in words who has something, or wants it, and since when."""
+    return f"{_IN_WORDS[claim.state]} by {claim.who}{since(claim.since, now)}"
 
 
 def since(at: float, now: float) -> str:
