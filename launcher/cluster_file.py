@@ -30,6 +30,7 @@ from launcher.task import TaskType
 Cpus = Annotated[float, Range(0.01)]
 Secrets = Mapping[str, Secret]
 TaskCount = Annotated[int, Range(1, 100_000)]
+Platforms = Mapping[str, dict[str, Any]]  # of which each platform reads its own part
 OldForm = Mapping[str, Any]  # a cluster as in a TF_CONFIG, which `launcher.tf_config` reads
 
 
@@ -90,6 +91,7 @@ class ClusterFile(NamedTuple):
     nccl_interface: The network interface for NCCL ($NCCL_SOCKET_IFNAME).
     allow_public: Accept addresses that the whole internet can reach. TensorFlow's servers take
         commands from anyone who reaches them.
+    platforms: What `launch submit` needs to know of each platform, by its name.
     """
 
     name: Annotated[str, Form.NAME] | None = None
@@ -115,3 +117,4 @@ class ClusterFile(NamedTuple):
     ulimits: Env = {}
     nccl_interface: str | None = None
     allow_public: bool = False
+    platforms: Platforms = {}

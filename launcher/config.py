@@ -7,6 +7,7 @@ asked here.
 
 import os.path
 from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import yaml
 
@@ -23,27 +24,56 @@ from launcher.strategy import Strategy
 from launcher.task import TaskId, TaskType
 
 THIS_MACHINE = "localhost"
+T = TypeVar("T")
 
 
-def read(path: str, *, strategy: Strategy = Strategy.AUTO) -> ClusterSpec:
+def read(path: str, *, strategy: Strategy = Strategy.AUTO, elsewhere: bool = False) -> ClusterSpec:
     """Return the cluster that the file at `path` describes.
 
     strategy: the command line's choice; AUTO leaves it to the file.
+    elsewhere: whether a platform gives the machines: what the file says of hosts is not checked.
 
     Raises:
         InputError: with every problem of the file.
     """
+    spec = parse(_text(path), path, strategy=strategy, elsewhere=elsewhere)
+    return _located(spec, os.path.dirname(os.path.abspath(path)))
+
+
+def platform_settings(path: str, name: str, hint: type[T], *, given: bool) -> T:
+    """Return what the file says below `platforms.NAME`, its defaults where it says nothing.
+
+    given: whether the user named the file; else it need not be there.
+
+    Raises:
+        InputError: with every problem of that part of the file.
+    """
+    if not given and not os.path.exists(path):
+        return hint()
+    decoder = Decoder(path)
+    document = compose(_text(path), path, decoder.problems)
+    found = None
+    if document and isinstance(document.root, yaml.MappingNode):
+        entries = decoder.pairs(document.root, "")
+        part = entries.get("platforms")
+        if isinstance(part, yaml.MappingNode):
+            found = decoder.pairs(part, "platforms").get(name)
+    settings = hint() if found is None else decoder.decode(found, hint, f"platforms.{name}")
+    if decoder.problems or settings is None:
+        raise InputError(decoder.problems)
+    return settings
+
+
+def _text(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read()
+            return file.read()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a cluster.yaml") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text, byte {error.start}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    spec = parse(text, path, strategy=strategy)
-    return _located(spec, os.path.dirname(os.path.abspath(path)))
 
 
 def _located(spec: ClusterSpec, folder: str) -> ClusterSpec:
@@ -66,7 +96,11 @@ def _located(spec: ClusterSpec, folder: str) -> ClusterSpec:
 
 
 def parse(
-    text: str, path: str = "cluster.yaml", *, strategy: Strategy = Strategy.AUTO
+    text: str,
+    path: str = "cluster.yaml",
+    *,
+    strategy: Strategy = Strategy.AUTO,
+    elsewhere: bool = False,
 ) -> ClusterSpec:
     """Return the cluster that a cluster.yaml's text describes; `path` is for messages.
 
@@ -74,6 +108,7 @@ def parse(
         InputError: with every problem of the text.
     """
     reader = _Reader(path)
+    reader.elsewhere = elsewhere
     document = compose(text, path, reader.problems)
     spec = document and reader.spec(document.root, strategy)
     if reader.problems or spec is None:
@@ -90,6 +125,7 @@ class _Reader(Decoder):
     """Decodes one file and makes its two forms one."""
 
     notes: tuple[str, ...] = ()
+    elsewhere = False
 
     def spec(self, root: yaml.Node | None, strategy: Strategy) -> ClusterSpec | None:
         if root is None:
@@ -124,7 +160,7 @@ class _Reader(Decoder):
             source=Source(self.path, self.lines),
             **{key: getattr(file, key) for key in _SAME},
         )
-        consistency.check(spec, file, self)
+        consistency.check(spec, file, self, elsewhere=self.elsewhere)
         return spec._replace(notes=(*self.notes, *consistency.notes(spec, self)))
 
     # tasks

@@ -16,16 +16,19 @@ _FOR_CONTAINERS = (
 _OURS = ("/", "/data", "/data/output", "/data/checkpoints", "/run/secrets")
 
 
-def check(spec: ClusterSpec, file: ClusterFile, decoder: Decoder) -> None:
+def check(spec: ClusterSpec, file: ClusterFile, decoder: Decoder, *, elsewhere: bool) -> None:
     """Note every problem that only the parts together show.
 
     Nothing is said of what follows from a value that did not decode.
+
+    elsewhere: whether the tasks will run on other machines than the file's hosts.
     """
     _roles(spec, decoder)
-    _ports(spec, decoder)
-    _gpus(spec, decoder)
-    _hosts(spec, decoder, allow_public=file.allow_public)
-    _backend(spec, decoder)
+    if not elsewhere:
+        _ports(spec, decoder)
+        _gpus(spec, decoder)
+        _hosts(spec, decoder, allow_public=file.allow_public)
+        _backend(spec, decoder)
     _environments(file, decoder)
     _mounts(file, decoder)
     _sources(file, decoder)

@@ -25,6 +25,7 @@ _PLAIN: Mapping[object, Schema] = {
     int: {"type": "integer"},
     float: {"type": "number"},
     type(None): {"type": "null"},
+    Any: {},
 }
 _FORMS: Mapping[object, Schema] = {
     Form.NAME: {"pattern": "^[a-z0-9][a-z0-9_.-]*$"},

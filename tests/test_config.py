@@ -215,7 +215,7 @@ tasks: {worker: {hosts: [a, b]}}
 KEYS = (
     "(expected one of name, backend, image, strategy, hosts, tasks, cluster, data, volumes, "
     "checkpoints, env, restarts, timeouts, python, code, image_transfer, secrets, shm_size, "
-    "memory, cpus, ulimits, nccl_interface, allow_public)"
+    "memory, cpus, ulimits, nccl_interface, allow_public, platforms)"
 )
 ONE = "tasks: {chief: {}}\n"
 TWO_HOSTS = "image: x\nhosts:\n  a: {address: 10.0.0.1, gpus: 2}\n  b: {address: 10.0.0.2}\n"

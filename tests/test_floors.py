@@ -67,7 +67,7 @@ FLOORS: dict[str, int] = {
     ),
     "logins": 2,
     "stacks": 2,
-    **dict.fromkeys(["supervisor", "report", "blame", "lookout"], 3),
+    **dict.fromkeys(["supervisor", "report", "blame", "lookout", "platforms"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     **dict.fromkeys(["claiming", "host_claims"], 2),
     "cli": 4,
@@ -262,7 +262,7 @@ OF_CONTAINERS |= {
         "logs_on_hosts",
     ),
 }
-LAZY = {"facts"}  # imports subprocess where some plans need it
+LAZY = {"facts", "platforms"}  # what only some plans, or another command, need
 START_UP = sorted(set(FLOORS) - ONCE_DECIDED - OF_CONTAINERS - LAZY - {"schema", "cli", "__main__"})
 SLOW = {"dataclasses", "pathlib", "inspect", "subprocess", "socket"}
 

@@ -131,6 +131,8 @@ def decodes(document: object) -> bool:
 
 def documents(schema: dict[str, Any]) -> st.SearchStrategy[object]:
     """Return documents of a schema's vocabulary: mostly right ones, some with a wrong part."""
+    if not schema:  # whatever a platform makes of it
+        return WRONG
     if "$ref" in schema:
         return documents(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]])
     if "anyOf" in schema:
@@ -148,7 +150,7 @@ def documents(schema: dict[str, Any]) -> st.SearchStrategy[object]:
 def objects(schema: dict[str, Any]) -> st.SearchStrategy[object]:
     """Return objects with the keys of a schema, sometimes without one, rarely with another."""
     each = {key: documents(value) for key, value in schema.get("properties", {}).items()}
-    if schema.get("additionalProperties"):
+    if schema.get("additionalProperties") not in (None, False):
         keys = ["a", "b"] if "propertyNames" not in schema else ["0"]
         each = dict.fromkeys(keys, documents(schema["additionalProperties"]))
     required = {key: each.pop(key) for key in schema.get("required", ())}

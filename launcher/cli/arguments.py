@@ -45,6 +45,18 @@ RUN_OPTIONS = (
 )
 
 
+SUBMIT_OPTIONS = (
+    Option("platform", "NAME", "the platform: kubernetes, slurm, uai, or another package's"),
+    Option("cluster", "FILE", "what to run there (default: ./cluster.yaml)"),
+    Option("strategy", "NAME", "how to train, over the file's", STRATEGIES),
+    Option("dry-run", None, "print exactly what would be sent, and send nothing"),
+    Option("wait", None, "return when the job has ended, with its exit code"),
+    Option("runs-dir", "DIR", "where what belongs to a run is kept"),
+    Option("uai-args", None, "the platform's arguments for a script named by path too"),
+    Option("json", None, "print as JSON"),
+)
+
+
 class Words(NamedTuple):
     """A command line: the options of a run, and the words from the first that is none of them.
 
@@ -56,23 +68,26 @@ class Words(NamedTuple):
     separated: bool
 
 
-def parse(words: Sequence[str]) -> Words:
-    """Return the parts of a command line. Raises InputError for what is no option of a run."""
-    names = [f"{option.name}=" if option.value else option.name for option in RUN_OPTIONS]
+def parse(
+    words: Sequence[str], options: Sequence[Option] = RUN_OPTIONS, command: str = ""
+) -> Words:
+    """Return the parts of a command line. Raises InputError for what is none of `options`."""
+    names = [f"{option.name}=" if option.value else option.name for option in options]
     try:
         found, rest = getopt.getopt(list(words), "h", [*names, "help"])
     except getopt.GetoptError as error:
-        known = [f"--{option.name}" for option in RUN_OPTIONS]
+        known = [f"--{option.name}" for option in options]
         hint = nearest(f"--{error.opt}", known)
-        raise InputError(f"{error.msg}{hint} (see launch --help)") from None
-    options = {"help" if name == "-h" else name[2:]: value for name, value in found}
-    for option in RUN_OPTIONS:
-        given = options.get(option.name)
+        see = f"launch {command} --help".replace("  ", " ")
+        raise InputError(f"{error.msg}{hint} (see {see})") from None
+    chosen = {"help" if name == "-h" else name[2:]: value for name, value in found}
+    for option in options:
+        given = chosen.get(option.name)
         if given is not None and option.choices and given not in option.choices:
             among = ", ".join(option.choices)
             raise InputError(f"--{option.name}: expected one of {among}, got {given!r}")
     taken = words[: len(words) - len(rest)]
-    return Words(options, rest, taken[-1:] == ["--"])
+    return Words(chosen, rest, taken[-1:] == ["--"])
 
 
 def parser(command: str) -> "ArgumentParser":
@@ -204,6 +219,16 @@ def _hours(text: str) -> float:
     return hours
 
 
+def _submit(to: "ArgumentParser") -> None:
+    verbs = ("list", "status", "logs", "stop", "delete")
+    to.add_argument("verb", choices=verbs, help="what to do with the jobs that are there")
+    to.add_argument("job", nargs="?", metavar="JOB", help="as it was called when submitted")
+    to.add_argument("--platform", metavar="NAME", required=True)
+    to.add_argument("--cluster", metavar="FILE", help="whose `platforms:` to use")
+    to.add_argument("-f", "--follow", action="store_true", help="logs: until the job has ended")
+    to.add_argument("--json", action="store_true", help="print as JSON")
+
+
 def _completion(to: "ArgumentParser") -> None:
     to.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
@@ -222,5 +247,6 @@ _COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
     "ps": _ps,
     "logs": _logs,
     "gc": _gc,
+    "submit": _submit,
     "completion": _completion,
 }
