@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 
 from launcher import preflight
+from launcher.cli.asked import Asked
 from launcher.cli.interrupts import held_back
-from launcher.cli.run import Asked
 from launcher.cluster import ClusterSpec
 from launcher.connectivity.passes import Passes
 from launcher.errors import HostError

@@ -13,12 +13,12 @@ from typing import NamedTuple
 from launcher import connectivity, facts, hosts, preflight, questions
 from launcher.at_once import attempts
 from launcher.cli.arguments import Words
+from launcher.cli.asked import Asked
 from launcher.cli.before_run import CONTAINER_PYTHON, meet_over_network, passes_of
 from launcher.cli.command import Command
 from launcher.cli.containers import engine_here, plan_on
 from launcher.cli.interrupts import held_back
 from launcher.cli.prompt import ask_unseen
-from launcher.cli.run import Asked
 from launcher.cluster import Backend, ClusterSpec
 from launcher.connectivity import Matrix
 from launcher.engine import Engine

@@ -14,11 +14,12 @@ from launcher.backends import Backend
 from launcher.backends.docker import DockerBackend  # all of this while hosts answer
 from launcher.claiming import Claims
 from launcher.cli import say_error
+from launcher.cli.asked import Asked
 from launcher.cli.before_run import before_run
 from launcher.cli.docker_here import local_engine
 from launcher.cli.interruption import interruptible, superseded
 from launcher.cli.perform import perform
-from launcher.cli.run import Asked, show
+from launcher.cli.show import show
 from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem

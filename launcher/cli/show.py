@@ -1,10 +1,20 @@
-"""A plan as text for people."""
+"""A plan as text for people, or as JSON."""
 
 from collections.abc import Iterator, Sequence
 
 from launcher.container import masked
 from launcher.plan import Plan
 from launcher.table import table
+
+
+def show(made: Plan, *, as_json: bool) -> None:
+    """Print a plan."""
+    if as_json:
+        import json
+
+        print(json.dumps(made.to_dict(), indent=2, ensure_ascii=False))
+        return
+    print(plan_text(made))
 
 
 def plan_text(plan: Plan) -> str:

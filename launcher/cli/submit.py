@@ -9,7 +9,7 @@ from typing import NamedTuple
 from launcher import config, facts, platforms, trainer
 from launcher.cli import COMMANDS
 from launcher.cli.arguments import SUBMIT_OPTIONS, Words, parse
-from launcher.cli.run import runs_dir
+from launcher.cli.asked import runs_dir
 from launcher.errors import HostError, InputError, Problem
 from launcher.layout import Job
 from launcher.platforms import Platform, Request, State, Submitted
