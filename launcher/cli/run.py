@@ -94,8 +94,10 @@ def main(words: Words, goes_on: str = "") -> int:
         return begin(asked.command, asked.run_dir)
     if asked.in_containers and (not dry or "hosts" in words.options):
         return _in_containers(asked, dry=dry)
-    made = _plan(asked)
+    made = plan_here(asked)
     if dry:
+        if "hosts" in words.options:
+            _check_gpus(made)
         show(made, as_json=asked.as_json)
         return 0
     from launcher.cli.perform import perform_processes
@@ -105,11 +107,20 @@ def main(words: Words, goes_on: str = "") -> int:
     return perform_processes(
         made,
         fixed_ports,
-        lambda _lost: _plan(asked),
+        lambda _lost: plan_here(asked),
         asked.command,
         wait=asked.waits,
         as_json=asked.as_json,
     )
+
+
+def _check_gpus(made: Plan) -> None:
+    """Refuse a plan whose GPUs are not to be had now. Raises HostError."""
+    if any(task.gpus for task in made.tasks):
+        from launcher import gpus_here
+
+        if found := gpus_here.problems(made.tasks):
+            raise HostError("\n".join(found))
 
 
 def _in_containers(asked: Asked, *, dry: bool) -> int:
@@ -186,11 +197,13 @@ def runs_dir(options: Mapping[str, str]) -> str:
     return os.path.abspath(options.get("runs-dir") or os.environ.get("LAUNCH_RUNS") or "runs")
 
 
-def _plan(asked: Asked) -> Plan:
+def plan_here(asked: Asked) -> Plan:
     """Return the plan as far as it can be made without asking another machine."""
     if asked.spec is None:
+        from launcher import gpus_here
+
         return plan_single(
-            asked.job, asked.run_id, facts.gpu_ids(), run_dir=asked.run_dir,
+            asked.job, asked.run_id, gpus_here.ids(), run_dir=asked.run_dir,
             python=sys.executable, host=config.THIS_MACHINE, image=asked.image,
         )  # fmt: skip
     found = _facts(asked.spec)
