@@ -9,7 +9,6 @@ and who waits for it.
 """
 
 import contextlib
-import functools
 import getpass
 import os
 import socket
@@ -42,9 +41,12 @@ class Note(NamedTuple):
 
     def words(self, now: float) -> str:
         """Return in words who it is."""
+        return f"{_shown(self.what)} is {self.holding(now)}"
+
+    def holding(self, now: float) -> str:
+        """Return `held by run lab-x of ann since 12:04`."""
         how = "held" if self.holds else "waited for"
-        shown = _shown(self.what)
-        return f"{shown} is {how} by run {self.run} of {self.owner}{since(self.at_ms / 1000, now)}"
+        return f"{how} by run {self.run} of {self.owner}{since(self.at_ms / 1000, now)}"
 
     @property
     def name(self) -> str:
@@ -107,15 +109,10 @@ def _numbers(gpus: Collection[str]) -> Iterable[str]:
     """Return GPUs by number where nvidia-smi knows them: one has several names."""
     if all(gpu.isdigit() for gpu in gpus):
         return gpus
-    known = _gpu_numbers()
+    from launcher.gpus_here import numbers
+
+    known = numbers()
     return [next((n for u, n in known.items() if u.startswith(gpu)), gpu) for gpu in gpus]
-
-
-@functools.cache
-def _gpu_numbers() -> dict[str, str]:
-    from launcher.facts import gpu_numbers
-
-    return gpu_numbers()
 
 
 class Claims:

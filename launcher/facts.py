@@ -20,7 +20,12 @@ _PORTS = range(20000, 32000)
 
 def read_facts(ports: int, *, gpus: bool) -> HostFacts:
     """Return what planning must know of this machine: `ports` free ports, and its GPUs if asked."""
-    return HostFacts(tuple(_free_ports(ports)), gpu_ids() if gpus else ())
+    free = tuple(_free_ports(ports))
+    if not gpus:
+        return HostFacts(free)
+    from launcher import gpus_here
+
+    return HostFacts(free, gpus_here.ids())
 
 
 def _free_ports(count: int) -> Iterable[int]:
@@ -60,48 +65,6 @@ def _can_bind(family: int, address: str, port: int, *options: tuple[int, int, in
     finally:
         probe.close()
     return True
-
-
-def gpu_ids() -> tuple[str, ...]:
-    """Return the ids of this machine's NVIDIA GPUs; none when nvidia-smi is not there.
-
-    Of a shared machine $CUDA_VISIBLE_DEVICES says which of them the user may take (as Slurm does).
-    Those that other runs hold come last.
-    """
-    listed = _nvidia_smi("index")
-    if not listed:
-        return ()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    ids = [i.strip() for i in (listed if visible is None else visible.split(","))]
-    held = _held_names()
-    ids.sort(key=lambda i: f"@launch-gpu-{i}" in held)
-    return tuple(i for i in ids if i not in ("", "-1", "NoDevFiles"))
-
-
-def gpu_numbers() -> dict[str, str]:
-    """Return the number of each of this machine's GPUs by its UUID."""
-    rows = (line.partition(",") for line in _nvidia_smi("index,uuid"))
-    return {uuid.strip(): number.strip() for number, _, uuid in rows}
-
-
-def _nvidia_smi(fields: str) -> list[str]:
-    import subprocess
-
-    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return []
-    return listed.stdout.splitlines()
-
-
-def _held_names() -> frozenset[str]:
-    """Return the names of this machine's Unix sockets: a run holds GPUs by such (see `claims`)."""
-    try:
-        with open("/proc/net/unix", encoding="utf-8", errors="replace") as file:
-            return frozenset(line.split()[-1] for line in file if line.strip())
-    except OSError:
-        return frozenset()
 
 
 def new_run_id(name: str) -> str:

@@ -81,6 +81,8 @@ class Plan(NamedTuple):
         env = dict(container.env)
         if self.backend is Backend.PROCESS or not container.gpus:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(container.gpus)
+        if self.backend is Backend.PROCESS and container.gpus:
+            env.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi numbers them
         if self.backend is Backend.DOCKER and not container.gpus:
             env["NVIDIA_VISIBLE_DEVICES"] = "void"  # where NVIDIA's runtime is the default one
         config = self.tf_config(container.task)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from launcher.claim import Claim, holding
 from launcher.container import Container
 from launcher.errors import HostError
+from launcher.gpus import Known
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.readings import Clock, Disk, Reading
 from launcher.size import shown
@@ -131,26 +132,13 @@ def _held(claims: Iterable[Claim]) -> str:
     return ", ".join(holding(each, now) for each in claims)
 
 
-def _gpu_problems(wanted: Iterable[tuple[str, Container]], reading: Reading) -> Iterator[str]:
-    if reading.gpus is None:
-        is_there = reading.gpus_problem and "not found" not in reading.gpus_problem
-        what = (
-            f"nvidia-smi fails ({reading.gpus_problem})" if is_there else "there is no nvidia-smi"
-        )
-        yield f"{what}; install NVIDIA's driver, or lend no GPUs of this host"
-        return
-    if not reading.gives_gpus:
+def _gpu_problems(wanted: Sequence[tuple[str, Container]], reading: Reading) -> Iterator[str]:
+    if reading.gpus is not None and not reading.gives_gpus:
         yield f"its Docker cannot give GPUs to containers: {_TOOLKIT}"
-    shown = ", ".join(f"{gpu.number} ({gpu.uuid})" for gpu in reading.gpus) or "none"
-    given: dict[str, str] = {}
-    for device_id, container in wanted:
-        gpu = reading.gpu(device_id)
-        what = f"GPU {device_id}, which {container.task} shall have"
-        if gpu is None:
-            yield f"has no {what}; it has {shown}"
-        elif holders := [each for each in reading.claims if gpu.uuid in each.wanted.gpus]:
-            yield f"{what}, is {_held(holders)}"
-        elif users := reading.users.get(gpu.uuid):
-            yield f"{what}, is used by {', '.join(users)}"
-        elif given.setdefault(gpu.uuid, device_id) != device_id:
-            yield f"{what}, is the one that its `gpus` name as {given[gpu.uuid]} too"
+    now = time.time()
+    holders: dict[str, tuple[str, ...]] = {}
+    for claim in reading.claims:
+        for uuid in claim.wanted.gpus:
+            holders[uuid] = (*holders.get(uuid, ()), holding(claim, now))
+    known = Known(reading.gpus, reading.gpus_problem, reading.users, holders)
+    yield from known.problems((device_id, container.task) for device_id, container in wanted)

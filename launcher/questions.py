@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from launcher.cluster import ClusterSpec, Host
+from launcher.gpus import APPS, LIST
 
 # The clock comes first and last: what lies between is no part of the answer's way.
 _SCRIPT = """\
@@ -34,11 +35,11 @@ df -Pk "$root" 2>/dev/null
 """
 # The addresses of a host's interfaces that others may reach.
 ADDRESSES = "ip -o address show scope global 2>/dev/null || hostname -I 2>/dev/null\n"
-_GPU_SCRIPT = """\
+_GPU_SCRIPT = f"""\
 echo @gpus
-nvidia-smi --query-gpu=index,uuid --format=csv,noheader 2>&1 || echo none
+{" ".join(LIST)} 2>&1 || echo none
 echo @apps
-nvidia-smi --query-compute-apps=gpu_uuid,pid,process_name --format=csv,noheader 2>/dev/null
+{" ".join(APPS)} 2>/dev/null
 echo @hook
 command -v nvidia-container-runtime-hook 2>/dev/null
 """

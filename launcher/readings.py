@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from launcher import claims
+from launcher import claims, gpus
 from launcher.at_once import attempts
 from launcher.claim import Claim, State
 from launcher.creation import RUN_LABEL
 from launcher.engine import DEFAULT_SOCKET, EngineError
 from launcher.errors import HostError
+from launcher.gpus import Gpu
 from launcher.host_claims import claims_on
 from launcher.hosts import Machine
 from launcher.logins import Said
@@ -27,13 +28,6 @@ PORTS = range(20000, 32000)
 _PORTS_OFFERED = 512
 _MISSING = 404
 _LIVING = ("running", "paused", "restarting")
-
-
-class Gpu(NamedTuple):
-    """A GPU as its host's nvidia-smi names it."""
-
-    number: str
-    uuid: str
 
 
 class Clock(NamedTuple):
@@ -90,12 +84,7 @@ class Reading(NamedTuple):
 
     def gpu(self, device_id: str) -> Gpu | None:
         """Return the GPU that an index, a UUID or the beginning of one names."""
-        for gpu in self.gpus or ():
-            if device_id == gpu.number or (
-                device_id.startswith("GPU-") and gpu.uuid.startswith(device_id)
-            ):
-                return gpu
-        return None
+        return gpus.named(self.gpus or (), device_id)
 
     def gpu_uuid(self, device_id: str) -> str | None:
         """Return the UUID of the GPU that something names."""
@@ -187,8 +176,7 @@ def _gpus(lines: Sequence[str]) -> tuple[Gpu, ...] | None:
     """Return the GPUs that nvidia-smi lists; None where it failed, or is not there."""
     if "none" in lines:
         return None
-    rows = [[part.strip() for part in line.split(",")] for line in lines]
-    return tuple(Gpu(row[0], row[1]) for row in rows if len(row) == 2)
+    return gpus.listed(lines)
 
 
 def _containers(machine: Machine) -> list[Mapping[str, Any]]:
@@ -263,11 +251,7 @@ def _users(
     containers: Iterable[tuple[str, Mapping[str, str]]],
 ) -> dict[str, tuple[str, ...]]:
     """Return by UUID what uses a GPU that no run holds: its processes, and containers."""
-    users: dict[str, tuple[str, ...]] = {}
-    for line in apps:
-        uuid, _, rest = line.partition(",")
-        pid, _, name = rest.partition(",")
-        users[uuid.strip()] = (*users.get(uuid.strip(), ()), f"{name.strip()} (pid {pid.strip()})")
+    users = gpus.users(apps)
     for container_id, labels in containers:
         if RUN_LABEL in labels:
             continue

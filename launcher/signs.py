@@ -1,8 +1,9 @@
 """The texts by which a task's log, or its backend, tells what went wrong.
 
 They are those of TensorFlow 2.21, Keras 3, NCCL, Python 3.11 to 3.13, Docker and this project's
-own training loop; `tests/test_diagnosis.py` holds real samples of them. A text whose cause depends
-on the exit code is not here but in `launcher.diagnosis`.
+own training loop, and those of PyTorch and JAX for memory; `tests/test_diagnosis.py` holds real
+samples of them. A text whose cause depends on the exit code is not here but in
+`launcher.diagnosis`.
 """
 
 from enum import StrEnum
@@ -100,9 +101,17 @@ OF_LOGS = (
     Sign(
         Cause.CUDA_OUT_OF_MEMORY,
         r"CUDA_ERROR_OUT_OF_MEMORY|OOM when allocating .*\bdevice:GPU:\d"
-        r"|Allocator \(GPU_\d+_bfc\) ran out of memory|CU\w+_STATUS_ALLOC_FAILED",
+        r"|Allocator \(GPU_\d+_bfc\) ran out of memory(?!.*not a failure)"
+        r"|CU\w+_STATUS_ALLOC_FAILED",
         "out of memory on the GPU",
         ANYWHERE,
+    ),
+    Sign(
+        Cause.CUDA_OUT_OF_MEMORY,
+        r"\bCUDA out of memory\. (Tried to allocate [\d.]+ \w+)|Error: CUDA error: out of memory"
+        r"|\btorch\.(?:cuda\.)?OutOfMemoryError: (?!CUDA)"
+        r"|RESOURCE_EXHAUSTED: Out of memory while (trying to allocate [\d.]+ ?\w+)",
+        "out of memory on the GPU",
     ),
     Sign(
         Cause.DISK_FULL,
@@ -114,7 +123,7 @@ OF_LOGS = (
     Sign(
         Cause.OUT_OF_MEMORY,
         r"OOM when allocating|^MemoryError\b|\bstd::bad_alloc\b|\b_ArrayMemoryError\b"
-        r"|Cannot allocate memory",
+        r"|Cannot allocate memory|RESOURCE_EXHAUSTED: Out of memory allocating",
         "out of memory",
     ),
     Sign(

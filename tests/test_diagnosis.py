@@ -82,12 +82,57 @@ ARGPARSE = [
     "usage: argp.py [-h] [--n N]",
     "argp.py: error: argument --n: invalid int value: 'x'",
 ]
-# No GPU is at hand: these are from TensorFlow's and NCCL's sources and their users' reports.
+# No GPU is at hand: these are from the sources of TensorFlow and NCCL, and from users' reports.
 GPU_FROM_REPORTS = [
     "Could not allocate: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
     TRACEBACK,
     f"{ERRORS}ResourceExhaustedError: OOM when allocating tensor with shape[64,2016,9,9] and type "
     "float on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc",
+]
+TORCH_GPU_FROM_REPORTS = [
+    TRACEBACK,
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 22.78 GiB. GPU 0 has a total "
+    "capacity of 31.47 GiB of which 12.73 GiB is free. Including non-PyTorch memory, this process "
+    "has 18.73 GiB memory in use.",
+]
+TORCH_1_GPU_FROM_REPORTS = [
+    TRACEBACK,
+    "RuntimeError: CUDA out of memory. Tried to allocate 2.87 GiB (GPU 0; 14.76 GiB total "
+    "capacity; 8.77 GiB already allocated; 19.75 MiB free; 13.71 GiB reserved in total by PyTorch)",
+]
+TORCH_FULL_GPU_FROM_REPORTS = [
+    TRACEBACK,
+    "torch.AcceleratorError: CUDA error: out of memory",
+    "CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace "
+    "below might be incorrect.",
+]
+JAX_GPU_FROM_REPORTS = [
+    TRACEBACK,
+    "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to "
+    "allocate 3199993600 bytes.",
+    "BufferAssignment OOM Debugging.",
+]
+TORCH_SURVIVED_FROM_REPORTS = [*TORCH_GPU_FROM_REPORTS, TRACEBACK, "KeyError: 'loss'"]
+NOT_A_FAILURE_FROM_REPORTS = [
+    "2025-05-18 21:59:55.086788: W external/xla/xla/tsl/framework/bfc_allocator.cc:310] Allocator "
+    "(GPU_0_bfc) ran out of memory trying to allocate 3.37GiB with freed_by_count=0. The caller "
+    "indicates that this is not a failure, but this may mean that there could be performance gains "
+    "if more memory were available.",
+    TRACEBACK,
+    "KeyError: 'loss'",
+]
+JAX_HOST = [
+    TRACEBACK,
+    "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory allocating 4398046511104 bytes.",
+    "--------------------",
+    "For simplicity, JAX has removed its internal frames from the traceback of the following "
+    "exception. Set JAX_TRACEBACK_FILTERING=off to include these.",
+]
+TORCH_HOST = [
+    TRACEBACK,
+    "RuntimeError: [enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "
+    "allocate memory: you tried to allocate 281474976710656 bytes. Error code 12 (Cannot allocate "
+    "memory)",
 ]
 NCCL_FROM_SOURCES = [
     TRACEBACK,
@@ -135,6 +180,14 @@ CUT = (
         (1, "", TENSOR_TOO_LARGE, Cause.OUT_OF_MEMORY, "out of memory"),
         (1, "", NUMPY_MEMORY, Cause.OUT_OF_MEMORY, "out of memory"),
         (1, "", GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "on the GPU"),
+        (1, "", TORCH_GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "GPU: Tried to allocate 22.78"),
+        (1, "", TORCH_1_GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "allocate 2.87 GiB (exit"),
+        (1, "", TORCH_FULL_GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "on the GPU (exit"),
+        (1, "", JAX_GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "allocate 3199993600 bytes"),
+        (1, "", TORCH_SURVIVED_FROM_REPORTS, Cause.UNKNOWN, "exit code 1"),
+        (1, "", NOT_A_FAILURE_FROM_REPORTS, Cause.UNKNOWN, "exit code 1"),
+        (1, "", JAX_HOST, Cause.OUT_OF_MEMORY, "out of memory (exit"),
+        (1, "", TORCH_HOST, Cause.OUT_OF_MEMORY, "out of memory (exit"),
         (1, "", CHECKPOINT_DISK_FULL, Cause.DISK_FULL, "no space left"),
         (-11, "", H5_DISK_FULL, Cause.DISK_FULL, "(killed by SIGSEGV)"),
         (1, "", NUMPY_DISK_FULL, Cause.DISK_FULL, "no space left"),

@@ -1,8 +1,6 @@
-"""What planning must know of this machine: its free ports, its GPUs, a run's id."""
+"""What planning must know of this machine: its free ports, a run's id."""
 
 import socket
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -43,57 +41,6 @@ def test_too_many_ports() -> None:
     """A machine that has not so many free ports is named as the reason."""
     with pytest.raises(HostError, match="no 20000 free ports"):
         facts.read_facts(20_000, gpus=False)
-
-
-Smi = Callable[[str], None]
-
-
-@pytest.fixture
-def fake_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Smi:
-    """Puts a fake nvidia-smi first on PATH: there is no GPU to ask here."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-
-    def make(script: str) -> None:
-        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "nvidia-smi").chmod(0o755)
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("script", "ids"),
-    [
-        ("echo 0; echo 1", ("0", "1")),
-        ("echo", ()),
-        ("echo NVIDIA-SMI has failed; exit 9", ()),
-        ("printf '\\377'", ()),
-    ],
-)
-def test_gpus(fake_smi: Smi, script: str, ids: tuple[str, ...]) -> None:
-    """The GPUs are those that nvidia-smi lists; where it fails there are none."""
-    fake_smi(script)
-    assert facts.gpu_ids() == ids
-
-
-@pytest.mark.parametrize(
-    ("visible", "ids"),
-    [("3,1", ("3", "1")), ("", ()), ("-1", ()), ("GPU-8a6b", ("GPU-8a6b",))],
-)
-def test_gpus_that_the_user_may_take(
-    fake_smi: Smi, monkeypatch: pytest.MonkeyPatch, visible: str, ids: tuple[str, ...]
-) -> None:
-    """On a shared machine $CUDA_VISIBLE_DEVICES says which GPUs are ours."""
-    fake_smi("echo 0; echo 1; echo 2; echo 3")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert facts.gpu_ids() == ids
-
-
-def test_no_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without nvidia-smi there is no GPU, whatever the environment says."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert facts.gpu_ids() == ()
 
 
 def test_run_ids() -> None:

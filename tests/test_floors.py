@@ -23,6 +23,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(
         [
             "claim",
+            "gpus",
             "creation",
             "questions",
             "diagnosis",
@@ -45,7 +46,7 @@ FLOORS: dict[str, int] = {
         ],
         1,
     ),
-    **dict.fromkeys(["backends", "claims", "logs", "runs", "facts", "trainer"], 2),
+    **dict.fromkeys(["backends", "claims", "logs", "runs", "facts", "gpus_here", "trainer"], 2),
     **dict.fromkeys(
         ["host_clock", "engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2
     ),
@@ -262,7 +263,7 @@ OF_CONTAINERS |= {
         "logs_on_hosts",
     ),
 }
-LAZY = {"facts", "platforms"}  # what only some plans, or another command, need
+LAZY = {"gpus_here", "platforms"}  # what only some plans, or another command, need
 START_UP = sorted(set(FLOORS) - ONCE_DECIDED - OF_CONTAINERS - LAZY - {"schema", "cli", "__main__"})
 SLOW = {"dataclasses", "pathlib", "inspect", "subprocess", "socket"}
 

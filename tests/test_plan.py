@@ -174,6 +174,8 @@ def test_gpus_as_processes_and_as_containers_see_them() -> None:
     )
     here = planned(text)
     assert [here.env(c)["CUDA_VISIBLE_DEVICES"] for c in here.tasks] == ["2,GPU-abc", ""]
+    order = [here.env(c).get("CUDA_DEVICE_ORDER") for c in here.tasks]
+    assert order == ["PCI_BUS_ID", None]  # by default CUDA numbers the fastest first
     assert "--num_gpus=2" in here.tasks[0].argv
     inside = planned("image: x\n" + text)
     assert [inside.env(c).get("CUDA_VISIBLE_DEVICES") for c in inside.tasks] == [None, ""]

@@ -8,10 +8,11 @@ import pytest
 
 from launcher import config, preflight, questions, readings
 from launcher.errors import HostError
+from launcher.gpus import Gpu
 from launcher.layout import Job
 from launcher.logins import Said
 from launcher.plan import plan
-from launcher.readings import Clock, Disk, Folder, Gpu, Reading, clock
+from launcher.readings import Clock, Disk, Folder, Reading, clock
 from launcher.survey import may_write
 
 GPUS = (Gpu("0", "GPU-aaaa"), Gpu("1", "GPU-bbbb"))

@@ -16,6 +16,7 @@ def main(words: list[str]) -> int:
         print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
         return 0
     from launcher import config
+    from launcher.cluster import Backend
 
     try:
         spec = config.read(options.file)
@@ -26,6 +27,10 @@ def main(words: list[str]) -> int:
         print(json.dumps({"problems": problems}, indent=2, ensure_ascii=False))
         return 2
     if options.hosts:
+        if spec.backend is Backend.PROCESS:
+            from launcher.cli.check_here import check_here
+
+            return check_here(options.file, spec, as_json=options.json)
         from launcher.cli.check_hosts import check_hosts
 
         return check_hosts(options.file, spec, as_json=options.json)

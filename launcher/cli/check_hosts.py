@@ -19,7 +19,7 @@ from launcher.cli.command import Command
 from launcher.cli.containers import engine_here, plan_on
 from launcher.cli.interrupts import held_back
 from launcher.cli.prompt import ask_unseen
-from launcher.cluster import Backend, ClusterSpec
+from launcher.cluster import ClusterSpec
 from launcher.connectivity import Matrix
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem
@@ -80,8 +80,6 @@ class Checked(NamedTuple):
 
 def check_hosts(file: str, spec: ClusterSpec, *, as_json: bool) -> int:
     """Check the hosts and print what is wrong; return the exit code."""
-    if spec.backend is Backend.PROCESS:
-        return _processes(file, spec, as_json=as_json)
     checked = _checked(spec)
     problems, notes = tuple(checked.problems()), tuple(checked.notes())
     code = (2 if checked.unplanned else 3) if problems else 0
@@ -169,27 +167,6 @@ def _surveys(
 def _without(name: str, line: str) -> str:
     """Return a line that names its host without that."""
     return line.removeprefix("host ").removeprefix(f"{name}: ")
-
-
-def _processes(file: str, spec: ClusterSpec, *, as_json: bool) -> int:
-    """Check this machine for a cluster of processes: its fixed ports, and the data."""
-    taken = [t for t in spec.tasks if t.port is not None and not facts.port_is_free(t.port)]
-    found = [f"port {t.port}, which {t.id} shall have, is taken" for t in taken]
-    path = spec.data.path or spec.data.sync if spec.data else None
-    if path and not os.path.exists(path):
-        found.append(f"there is no {path}; tasks shall see it")
-    problems = [Problem("this machine", what) for what in found]
-    if as_json:
-        value = {"problems": [p._asdict() for p in problems], "notes": spec.notes}
-        print(json.dumps(value, indent=2, ensure_ascii=False))
-        return 3 if problems else 0
-    for problem in problems:
-        print(f"launch: {problem}", file=sys.stderr)
-    if not problems:
-        print(f"{file}: no problems; {spec.in_words}")
-    for note in spec.notes:
-        print(f"note: {note}", file=sys.stderr)
-    return 3 if problems else 0
 
 
 # showing

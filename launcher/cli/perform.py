@@ -49,6 +49,10 @@ def perform_processes(
         InputError, HostError: nothing was started.
     """
     process.check(plan, {})
+    if takes_gpus := any(task.gpus for task in plan.tasks):
+        from launcher import gpus_here
+
+        gpus_here.check_there(plan.tasks)
     if asked.goes_on:
         from launcher import leftovers
 
@@ -56,6 +60,8 @@ def perform_processes(
     with claims.Claims(plan.run_id, lambda text: say_error(f"launch: {text}")) as held:
         held.take(claims.wanted(plan.tasks), wait=wait)
         process.check(plan, fixed_ports)
+        if takes_gpus:
+            gpus_here.check_idle(plan.tasks)
 
         def again(lost: frozenset[str]) -> Plan:
             other = replan(lost)

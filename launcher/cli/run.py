@@ -6,6 +6,7 @@ from launcher import config, facts
 from launcher.cli.arguments import Words
 from launcher.cli.asked import Asked, read
 from launcher.cluster import Backend, ClusterSpec
+from launcher.errors import HostError
 from launcher.placement import HostFacts
 from launcher.plan import Plan, plan, plan_single
 
@@ -23,8 +24,10 @@ def main(words: Words, goes_on: str = "") -> int:
         return begin(asked.command, asked.run_dir)
     if asked.in_containers and (not dry or "hosts" in words.options):
         return _in_containers(asked, dry=dry)
-    made = _plan(asked)
+    made = plan_here(asked)
     if dry:
+        if "hosts" in words.options:
+            _check_gpus(made)
         from launcher.cli.show import show
 
         show(made, as_json=asked.as_json)
@@ -36,11 +39,20 @@ def main(words: Words, goes_on: str = "") -> int:
     return perform_processes(
         made,
         fixed_ports,
-        lambda _lost: _plan(asked),
+        lambda _lost: plan_here(asked),
         asked.command,
         wait=asked.waits,
         as_json=asked.as_json,
     )
+
+
+def _check_gpus(made: Plan) -> None:
+    """Refuse a plan whose GPUs are not to be had now. Raises HostError."""
+    if any(task.gpus for task in made.tasks):
+        from launcher import gpus_here
+
+        if found := gpus_here.problems(made.tasks):
+            raise HostError("\n".join(found))
 
 
 def _in_containers(asked: Asked, *, dry: bool) -> int:
@@ -57,11 +69,13 @@ def _in_containers(asked: Asked, *, dry: bool) -> int:
             return run(asked, logins, all_open, dry=dry)
 
 
-def _plan(asked: Asked) -> Plan:
+def plan_here(asked: Asked) -> Plan:
     """Return the plan as far as it can be made without asking another machine."""
     if asked.spec is None:
+        from launcher import gpus_here
+
         return plan_single(
-            asked.job, asked.run_id, facts.gpu_ids(), run_dir=asked.run_dir,
+            asked.job, asked.run_id, gpus_here.ids(), run_dir=asked.run_dir,
             python=sys.executable, host=config.THIS_MACHINE, image=asked.image,
         )  # fmt: skip
     found = _facts(asked.spec)
