@@ -23,7 +23,7 @@ def main(words: list[str]) -> int:
     environ = {**os.environ, **_given(options.env)}
     if options.alone and not environ.get("TF_CONFIG", "").strip():
         environ["TF_CONFIG"] = '{"cluster": {}}'
-    config = TfConfig.from_environ(environ, _strategy(options.strategy))
+    config = TfConfig.from_environ(environ, _strategy(options.strategy), _is_here)
     if config is not None:
         for finding in config.findings:
             print(f"launch: {finding}", file=sys.stderr)
@@ -49,6 +49,24 @@ def _given(env: list[str]) -> dict[str, str]:
         if not each.partition("=")[0] or "=" not in each:
             raise InputError(Problem("--env", f"expected NAME=VALUE, got {each!r}"))
     return dict(each.split("=", 1) for each in env)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: whether something could listen there."""
+    import socket
+
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return False
+    for family, kind, _, _, address in found:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.bind(address)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _strategy(given: str | None) -> Strategy:
