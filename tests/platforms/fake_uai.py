@@ -7,6 +7,7 @@ used, what a job's status allows. Faults are given by the test, an answer at a t
 
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -57,7 +58,7 @@ class FakeJob:
 class FakeUai:
     """The platform, on a free port of the loopback interface."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.jobs: dict[str, FakeJob] = {}
         self.requests: list[dict[str, str]] = []
         self.faults: dict[str, list[str]] = {}
@@ -67,7 +68,10 @@ class FakeUai:
         self._freed = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -323,8 +327,9 @@ def _handler(fake: FakeUai) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True
             elif fault == "reset":
                 self.close_connection = True
-            elif fault.isdigit():
-                self._say(int(fault), "<html>nginx</html>", "text/html")
+            elif fault[:3].isdigit():
+                status, _, after_s = fault.partition(":")
+                self._say(int(status), "<html>nginx</html>", "text/html", after_s=after_s)
             elif fault == "html":
                 self._say(200, "<!DOCTYPE html><html>Log in to the network</html>", "text/html")
             elif fault == "half":
@@ -340,11 +345,15 @@ def _handler(fake: FakeUai) -> type[BaseHTTPRequestHandler]:
             else:
                 self._say(200, text, "application/json")
 
-        def _say(self, status: int, text: str, kind: str, length: int | None = None) -> None:
+        def _say(
+            self, status: int, text: str, kind: str, *, length: int = 0, after_s: str = ""
+        ) -> None:
             content = text.encode()
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(length or len(content)))
+            if after_s:
+                self.send_header("Retry-After", after_s)
             if 300 <= status < 400:
                 self.send_header("Location", f"{fake.url}/elsewhere")
             self.end_headers()

@@ -1,8 +1,14 @@
 """UAI Train: the client, against a fake of the platform (see fake_uai)."""
 
+import itertools
 import json
+import re
+import ssl
+import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +23,7 @@ from launcher.platforms.uai import UaiTrain, calls, needs
 from launcher.platforms.uai.log_cursor import Cursor
 from launcher.platforms.uai.settings import Settings
 from launcher.platforms.uai.signature import Value, as_text, sign
+from launcher.schema import settings_table
 from tests.conftest import Launching
 from tests.platforms.fake_uai import MOST_LINES, PRIVATE_KEY, PUBLIC_KEY, FakeUai
 
@@ -170,6 +177,20 @@ def test_parameter_servers(fake: FakeUai) -> None:
     told = problems(two.replace("  worker:", "  ps: {count: 1, gpus: 1}\n  worker:"))
     assert "tasks.ps: every node has one ps there: expected 2 (chief and workers), got 1" in told
     assert "tasks.ps.gpus: a ps has no GPU there" in told
+
+
+def test_the_old_form(fake: FakeUai) -> None:
+    """A file in the old form, as of the platform's own examples, is as good as one in the new."""
+    old = TWO_NODES.partition("tasks:")[0] + (
+        "cluster: {master: ['10.0.0.1:2222'], worker: ['10.0.0.2:2222'],\n"
+        "          ps: ['10.0.0.1:2223', '10.0.0.2:2223']}\n"
+        "tasks: {chief: {gpus: 2}, worker: {gpus: 2}}\n"
+    )
+    prepared = platform(fake).prepare(request(old))
+    assert prepared.params == platform(fake).prepare(request()).params
+    served = old.replace("multi_worker_mirrored", "auto")
+    command = str(platform(fake).prepare(request(served)).params["DockerCmd"])
+    assert "--strategy=parameter_server" in command
 
 
 @pytest.mark.parametrize("path", ["", "/nfs/mnist", "./data", "10.0.0.1:/tmp/", f"{UFS}../x/",
@@ -349,6 +370,32 @@ def test_an_answer_that_repeats_a_key(fake: FakeUai) -> None:
     assert str(refused.value) == f"{LIST} was refused: bad key ******** ******** %40 (5)"
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody vouches for, with its key."""
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    words = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+    more = ("-nodes", "-subj", "/CN=fake", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2")
+    subprocess.run([*words, *more, "-keyout", file, "-out", f"{file}.crt"], check=True,
+                   capture_output=True)  # fmt: skip
+    with file.open("ab") as both:
+        both.write(Path(f"{file}.crt").read_bytes())
+    return file
+
+
+def test_over_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who does not prove that he is the platform is sent nothing; who does is asked."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with FakeUai(context) as fake:
+        with pytest.raises(HostError, match="does not prove who it is"):
+            platform(fake).jobs()
+        assert fake.requests == []
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{certificate}.crt")
+        assert platform(fake).jobs() == []
+        assert fake.actions() == [LIST]
+
+
 # from start to end
 
 
@@ -426,6 +473,19 @@ def test_what_may_be_asked_again_is(fake: FakeUai, fault: str) -> None:
         with pytest.raises(HostError, match=LIST):
             platform(fake).jobs()
         assert fake.actions() == [LIST] * (3 + calls.TRIES)
+
+
+def test_the_pauses_between_tries(fake: FakeUai, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They double, half of each is chance, and a platform that names its time gets it."""
+    slept: list[float] = []
+    clock = SimpleNamespace(sleep=slept.append, monotonic=time.monotonic)
+    monkeypatch.setattr(calls, "time", clock)
+    monkeypatch.setattr(calls, "FIRST_PAUSE_S", 1.0)
+    fake.fault(LIST, "429:7", "503:9999", "500", "500")
+    assert platform(fake).jobs() == []
+    assert slept[:2] == [7.0, 30.0]
+    assert 2 <= slept[2] <= 4 and 4 <= slept[3] <= 8
+    assert len(set(itertools.chain(*(calls.pauses() for _ in range(9))))) > 30
 
 
 @pytest.mark.parametrize("fault", ["302", "400", "403", "404"])
@@ -612,6 +672,25 @@ def test_waiting_and_following(user: Launching, fake: FakeUai) -> None:
     done = user.run("submit", "logs", "-f", "--platform", "uai", "j1")
     assert (done.code, done.out) == (1, "worker-0 | one\nworker-0 | two\n")
     assert "failed (Error)" in user.run("submit", "status", "--platform", "uai", "j1").out
+
+
+PAGE = (Path(__file__).parent.parent.parent / "docs/platforms.md").read_text(encoding="utf-8")
+
+
+def test_the_documents_table() -> None:
+    """The page's table of settings is what the types say."""
+    assert settings_table(Settings) in PAGE, settings_table(Settings)
+
+
+def test_the_documents_example(fake: FakeUai, tmp_path: Path) -> None:
+    """The page's cluster.yaml is accepted, and becomes a job."""
+    section = PAGE.partition("## UAI Train")[2].partition("\n## ")[0]
+    (text,) = re.findall(r"^```yaml\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    file = tmp_path / "cluster.yaml"
+    file.write_text(text)
+    settings = config.platform_settings(str(file), "uai", Settings, given=True)
+    train = UaiTrain(settings._replace(endpoint=fake.url), fake.environ())
+    assert train.prepare(request(text)).params["TrainWorkAmount"] == 4
 
 
 def test_found_by_its_name() -> None:

@@ -131,8 +131,8 @@ class UaiTrain:
         stands, told = state(job.status), dict[str, str]()
         try:
             if stands is State.RUNNING:
-                told.update(answers.running(calls.call("GetUAITrainRunningInfo", asked)))
-                if page := answers.url(calls.call("GetUAITrainTensorboardUrl", asked)):
+                told.update(answers.running(calls.once("GetUAITrainRunningInfo", asked)))
+                if page := answers.url(calls.once("GetUAITrainTensorboardUrl", asked)):
                     told["tensorboard"] = page
             elif stands.is_final and job.created and "cost" not in job.details:
                 told.update(self._billed(job))
@@ -145,7 +145,7 @@ class UaiTrain:
 
         begin = int(job.created or 0)
         params = {"BeginTime": begin, "EndTime": max(begin, int(time.time()))}
-        cost = answers.bill(self._opened().call("GetUAITrainBillInfo", params), job.id)
+        cost = answers.bill(self._opened().once("GetUAITrainBillInfo", params), job.id)
         return {} if cost is None else {"cost": answers.price(cost)}
 
     def _found(self, job_id: str) -> Job:

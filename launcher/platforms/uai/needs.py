@@ -219,5 +219,7 @@ def _notes(request: Request) -> Iterator[str]:
         yield "a ps is started on every node all the same; it ends at once, not needed"
     if spec.checkpoints:
         yield "checkpoints go to output: the file's `checkpoints` is a folder of its own hosts"
+    if spec.memory or spec.cpus or any(task.memory or task.cpus for task in spec.tasks):
+        yield "memory and cpus are those of the nodes there"
     if spec.data:
         yield "data comes from platforms.uai.data: the file's `data` is of its own hosts"
