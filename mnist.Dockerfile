@@ -8,7 +8,6 @@
 ARG BASE_IMAGE=tensorflow/tensorflow:2.21.0
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE
-ARG RUN_AS=10001:10001
 
 # PyYAML is all that the trainers need beyond TensorFlow: a base that has it needs no network here.
 # The launcher is plain Python, so it is put on the interpreter's path as it is. Any user may write
@@ -38,6 +37,7 @@ LABEL org.opencontainers.image.title="mnist" \
 # A home that whoever runs the container can write to: Keras keeps its settings there.
 ENV HOME=/tmp PYTHONUNBUFFERED=1
 WORKDIR /data
+ARG RUN_AS=10001:10001
 USER ${RUN_AS}
 
 # `launch exec` puts any TF_CONFIG into the form that TensorFlow 2 takes, then becomes the command.

@@ -19,7 +19,7 @@ from launcher import config, platforms, trainer
 from launcher.errors import HostError, InputError
 from launcher.layout import Job
 from launcher.platforms import Request, State
-from launcher.platforms.uai import UaiTrain, calls, needs
+from launcher.platforms.uai import UaiTrain, calls, images, needs
 from launcher.platforms.uai.log_cursor import Cursor
 from launcher.platforms.uai.settings import Settings
 from launcher.platforms.uai.signature import Value, as_text, sign
@@ -265,6 +265,16 @@ def test_an_image_without_a_digest(fake: FakeUai, tmp_path: Path) -> None:
         unknown.prepare(request(text))
     prepared = platform(fake, by_digest=False).prepare(request(text))
     assert prepared.params["CodeUhubPath"] == tagged
+
+
+def test_the_digest_that_docker_knows(fake: FakeUai, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tag becomes the digest under which this machine's Docker pushed it to that registry."""
+    other, own = "registry.lab/mnist@sha256:" + "cd" * 32, IMAGE
+    monkeypatch.setattr(images, "_known", lambda image, environ: (other, own))
+    text = TWO_NODES.replace(IMAGE, IMAGE.partition("@")[0] + ":v1")
+    assert platform(fake).prepare(request(text)).params["CodeUhubPath"] == IMAGE
+    with pytest.raises(InputError, match="no digest is known here"):
+        platform(fake).prepare(request(text.replace("/lab/mnist", "/lab/mnis")))
 
 
 @pytest.mark.parametrize(
