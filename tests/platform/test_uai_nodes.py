@@ -19,6 +19,7 @@ def image(tensorflow_testbed: Testbed) -> Iterator[str]:
         yield name
 
 
+@pytest.mark.timeout(uai_nodes.ENDS_WITHIN_S + 120)
 @pytest.mark.testbed
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(
