@@ -7,7 +7,7 @@ ParameterServerStrategy. Importing this module needs neither TensorFlow nor Dock
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from launcher import strategy as rules
@@ -17,6 +17,7 @@ from launcher.strategy import Role, Strategy
 from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
 
 Cluster = Mapping[TaskType, tuple[str, ...]]
+IsHere = Callable[[str], bool]  #: a host of an address → whether it is this machine
 _MASTER = "master"
 _ABSENT = object()
 _TYPES = (*(t.value for t in TaskType), _MASTER)
@@ -53,21 +54,29 @@ class TfConfig(NamedTuple):
     task_rest: Mapping[str, object] = {}
 
     @classmethod
-    def parse(cls, text: str, strategy: Strategy = Strategy.AUTO) -> "TfConfig":
+    def parse(
+        cls, text: str, strategy: Strategy = Strategy.AUTO, is_here: IsHere | None = None
+    ) -> "TfConfig":
         """Return the normalised form of a TF_CONFIG; normalising again changes nothing.
+
+        is_here: asked where a platform may have counted the master among the workers, so that the
+            task's index means another address; None where the text is not of this machine.
 
         Raises:
             TfConfigError: with every problem found, each with its key path.
         """
-        return _Reader(strategy).read(text)
+        return _Reader(strategy, is_here).read(text)
 
     @classmethod
     def from_environ(
-        cls, environ: Mapping[str, str] = os.environ, strategy: Strategy = Strategy.AUTO
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        strategy: Strategy = Strategy.AUTO,
+        is_here: IsHere | None = None,
     ) -> "TfConfig | None":
         """Return what $TF_CONFIG holds, or None when it is unset or blank."""
         text = environ.get("TF_CONFIG", "")
-        return cls.parse(text, strategy) if text.strip() else None
+        return cls.parse(text, strategy, is_here) if text.strip() else None
 
     @classmethod
     def for_task(cls, cluster: Cluster, task: TaskId, strategy: Strategy) -> "TfConfig":
@@ -133,8 +142,10 @@ def _visible(cluster: Cluster, task: TaskId | None, strategy: Strategy) -> Clust
 class _Reader:
     """Reads one TF_CONFIG, collecting what it changed and what is wrong."""
 
-    def __init__(self, strategy: Strategy) -> None:
+    def __init__(self, strategy: Strategy, is_here: IsHere | None = None) -> None:
         self.strategy = strategy
+        self._is_here = is_here
+        self._has_master = False
         self.findings: list[Finding] = []
         self.problems: list[Problem] = []
 
@@ -143,6 +154,8 @@ class _Reader:
         cluster = self.cluster(value.get("cluster", {}), "cluster")
         whole = not self.problems
         task, task_rest = self._task(value.get("task", _ABSENT))
+        if task and whole and self._has_master:
+            task = self._counted_from_master(task, cluster)
         if task and whole:
             self._check_member(task, cluster)
         elif "task" not in value and cluster:
@@ -254,6 +267,7 @@ class _Reader:
         self, given: dict[str, tuple[str, ...]], where: str
     ) -> dict[TaskType, tuple[str, ...]]:
         master, chief = given.pop(_MASTER, ()), given.get(TaskType.CHIEF, ())
+        self._has_master = bool(master)
         if master and chief and master != chief:
             self.problem(
                 where,
@@ -295,6 +309,29 @@ class _Reader:
         if task_type is None or index is None:
             return None, rest
         return TaskId(task_type, index), rest
+
+    def _counted_from_master(self, task: TaskId, cluster: Cluster) -> TaskId:
+        """Return the task whose address is this machine's, if its index counts the master first.
+
+        UAI Train's documents call the first node's trainer worker 0, its SDK master 0; either way
+        that node is listed as the master, and the workers are those behind it.
+        """
+        masters, workers = cluster.get(CHIEF.type, ()), cluster.get(TaskType.WORKER, ())
+        trainers = (*masters, *workers)
+        if self._is_here is None or task.type is not TaskType.WORKER or not masters:
+            return task
+        if not self._any_here(trainers[task.index :][:1]):
+            return task
+        if self._any_here(workers[task.index :][:1]):
+            return task
+        meant = TaskId(TaskType.WORKER, task.index - 1) if task.index else CHIEF
+        why = f"{trainers[task.index]} is this machine: the master was counted as worker 0"
+        self.change(f"task {task} is now {meant}", why)
+        return meant
+
+    def _any_here(self, addresses: tuple[str, ...]) -> bool:
+        assert self._is_here
+        return any(self._is_here(Address.parse(address).host) for address in addresses)
 
     def _check_member(self, task: TaskId, cluster: Cluster) -> None:
         """Refuse a task outside its cluster; an evaluator, or a task alone, need not be listed."""

@@ -544,6 +544,50 @@ def test_what_each_task_is_told(
     assert again.findings == ()
 
 
+PLATFORM = {"master": [A], "ps": [A.replace("2222", "2223")], "worker": [B, C]}
+
+
+@pytest.mark.parametrize("strategy", [MWMS, PSS])
+@pytest.mark.parametrize(
+    ("index", "here", "meant"),
+    [
+        (0, A, CHIEF),  # counted from the master, as a platform's documents have it
+        (1, B, TaskId(TaskType.WORKER, 0)),
+        (2, C, TaskId(TaskType.WORKER, 1)),
+        (0, B, TaskId(TaskType.WORKER, 0)),  # counted as listed, as its SDK has it
+        (1, C, TaskId(TaskType.WORKER, 1)),
+        (0, D, TaskId(TaskType.WORKER, 0)),  # behind a bridge nobody can tell
+    ],
+)
+def test_workers_counted_from_the_master(
+    strategy: Strategy, index: int, here: str, meant: TaskId
+) -> None:
+    """A worker's index means the address that is this machine's, where there is a master."""
+    text = json.dumps({"cluster": PLATFORM, "task": worker(index)})
+    host = here.partition(":")[0]
+    found = TfConfig.parse(text, strategy, lambda each: each == host)
+    assert found.task == meant
+    said = [finding.what for finding in found.findings]
+    changed = meant != TaskId(TaskType.WORKER, index)
+    assert (f"task worker:{index} is now {meant}" in said) == changed
+    assert TfConfig.parse(found.to_json(), strategy, lambda each: each == host)[:3] == found[:3]
+
+
+def test_a_machine_that_is_all_of_them() -> None:
+    """Where all addresses are one machine's, indices are as listed; so they are in chief form."""
+    text = json.dumps({"cluster": PLATFORM, "task": worker(0)})
+    assert TfConfig.parse(text, MWMS, lambda _: True).task == TaskId(TaskType.WORKER, 0)
+    text = text.replace("master", "chief")
+    only_chief = TfConfig.parse(text, MWMS, lambda host: A.startswith(host))
+    assert only_chief.task == TaskId(TaskType.WORKER, 0)
+
+    def nobody_asks(host: str) -> bool:
+        raise AssertionError(host)
+
+    of_ps = json.dumps({"cluster": PLATFORM, "task": {"type": "ps", "index": 0}})
+    assert TfConfig.parse(of_ps, PSS, nobody_asks).task == TaskId(TaskType.PS, 0)
+
+
 def test_worker_0_is_chief_without_one() -> None:
     """Where no chief is listed worker 0 is it (TensorFlow's rule); a process alone is its own."""
     cluster = {TaskType.WORKER: (A, B)}

@@ -131,6 +131,10 @@ def _tf_config(to: "ArgumentParser") -> None:
 
 def _exec(to: "ArgumentParser") -> None:
     to.add_argument("--strategy", choices=STRATEGIES, help="default: $LAUNCH_STRATEGY, else auto")
+    value = "a variable for the command"
+    to.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help=value)
+    alone = "without $TF_CONFIG: the one of a cluster without other tasks"
+    to.add_argument("--alone", action="store_true", help=alone)
     to.add_argument("command", nargs="...", metavar="-- COMMAND")
 
 

@@ -20,8 +20,10 @@ def main(words: list[str]) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
         raise InputError(Problem("exec", "expected -- COMMAND"))
-    environ = dict(os.environ)
-    config = TfConfig.from_environ(environ, _strategy(options.strategy))
+    environ = {**os.environ, **_given(options.env)}
+    if options.alone and not environ.get("TF_CONFIG", "").strip():
+        environ["TF_CONFIG"] = '{"cluster": {}}'
+    config = TfConfig.from_environ(environ, _strategy(options.strategy), _is_here)
     if config is not None:
         for finding in config.findings:
             print(f"launch: {finding}", file=sys.stderr)
@@ -39,6 +41,32 @@ def main(words: list[str]) -> int:
     except (OSError, ValueError) as error:  # ValueError: an empty name
         why = error.strerror if isinstance(error, OSError) else error
         raise InputError(Problem(command[0] or "''", f"cannot be run: {why}")) from None
+
+
+def _given(env: list[str]) -> dict[str, str]:
+    """Return the variables of `--env NAME=VALUE`."""
+    for each in env:
+        if not each.partition("=")[0] or "=" not in each:
+            raise InputError(Problem("--env", f"expected NAME=VALUE, got {each!r}"))
+    return dict(each.split("=", 1) for each in env)
+
+
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: whether something could listen there."""
+    import socket
+
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return False
+    for family, kind, _, _, address in found:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.bind(address)
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def _strategy(given: str | None) -> Strategy:

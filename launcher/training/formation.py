@@ -50,6 +50,22 @@ def listens(address: str) -> bool:
     return absence(address) is None
 
 
+def is_here(host: str) -> bool:
+    """Whether a host is this machine: whether something could listen there."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return False
+    for family, kind, _, _, address in found:
+        try:
+            with socket.socket(family, kind) as probe:
+                probe.bind(address)
+        except OSError:
+            continue
+        return True
+    return False
+
+
 def leave(code: int, text: str = "") -> None:
     """End this process now, past TensorFlow's destructors, which may wait for peers."""
     if text:

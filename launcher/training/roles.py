@@ -15,10 +15,11 @@ import tensorflow as tf
 from launcher.address import Address
 from launcher.errors import InputError, Problem, TfConfigError
 from launcher.strategy import Role, Strategy
+from launcher.task import TaskType
 from launcher.tf_config import TfConfig
 from launcher.training import server
 from launcher.training.fitting import Task
-from launcher.training.formation import gather, leave
+from launcher.training.formation import gather, is_here, leave
 from launcher.training.interruption import reclaim
 from launcher.training.progress import say
 from launcher.training.stacks import dump_on_signal
@@ -71,7 +72,7 @@ def join(
     if config.role is Role.NOT_NEEDED:
         say(f"{config.task} is not needed under {config.strategy}; nothing to do")
         leave(0)
-    _configure(num_gpus, threads or _share_of_cores(config))
+    _configure(_own_gpus(config, num_gpus), threads or _share_of_cores(config))
     if config.role is Role.SERVE:
         server.serve(config, start_timeout_s, chief_gone_s)
     yield _form(config, start_timeout_s)
@@ -85,7 +86,7 @@ def _read(strategy: str) -> TfConfig:
         expected = ", ".join(s.value for s in Strategy)
         raise InputError(Problem("strategy", f"expected one of {expected}, got {strategy!r}"))
     try:
-        config = TfConfig.from_environ(strategy=Strategy(strategy))
+        config = TfConfig.from_environ(strategy=Strategy(strategy), is_here=is_here)
     except TfConfigError as error:
         problems = tuple(Problem(f"TF_CONFIG {p.where}".strip(), p.what) for p in error.problems)
         raise TfConfigError(problems) from None
@@ -117,6 +118,16 @@ def _form(config: TfConfig, start_timeout_s: float) -> Task:
     mirrored = tf.distribute.MultiWorkerMirroredStrategy()
     reclaim()
     return Task(Role.TRAIN, mirrored, config.is_chief)
+
+
+def _own_gpus(config: TfConfig, num_gpus: int | None) -> int | None:
+    """Return how many of the GPUs that it is told of a task can use.
+
+    A platform gives all tasks of a node the same arguments, and its ps sees none of the GPUs.
+    """
+    if num_gpus and config.task and config.task.type is TaskType.PS:
+        return min(num_gpus, len(tf.config.list_physical_devices("GPU")))
+    return num_gpus
 
 
 def _share_of_cores(config: TfConfig) -> int | None:

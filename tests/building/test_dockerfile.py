@@ -72,6 +72,6 @@ def test_here_documents(line: str, has: bool) -> None:
 def test_our_own() -> None:
     """mnist.Dockerfile stands on TensorFlow's published image unless told otherwise."""
     ours = Dockerfile.parse((REPOSITORY / "mnist.Dockerfile").read_text())
-    assert ours.args() == {"BASE_IMAGE"}
+    assert ours.args() == {"BASE_IMAGE", "RUN_AS"}
     (base,) = ours.bases({})
     assert base.image == "tensorflow/tensorflow:2.21.0"

@@ -124,6 +124,17 @@ def test_any_user(image: Image, user: str) -> None:
     assert (ended.code, ended.out.strip()) == (0, "0" if user == "root" else "4321")
 
 
+def test_run_as_another(image: Image) -> None:
+    """A build argument names another user, for a store that only root may write to."""
+    asked = _asked(REPOSITORY)
+    asked = asked._replace(build_args={**asked.build_args, "RUN_AS": "0:0"})
+    built = build(image.engine, asked, NOW, lambda _: None)
+    try:
+        assert image.engine.api.inspect_image(built.id)["Config"]["User"] == "0:0"
+    finally:
+        image.engine.api.remove_image(built.id, force=True)
+
+
 def test_the_launcher_in_it(image: Image) -> None:
     """`launch` is there and can be imported from everywhere; Docker and SSH are not."""
     code = (
@@ -131,6 +142,7 @@ def test_the_launcher_in_it(image: Image) -> None:
         "print([name for name in ('docker', 'paramiko') if u.find_spec(name)])"
     )
     assert image.run("python", "-c", code) == (0, "[]\n")
+    assert image.run("/usr/bin/python", "-c", code) == (0, "[]\n")
     assert image.run("launch", "--version").out.startswith("launch ")
     assert image.run("no-such-program").code == 2
 

@@ -89,3 +89,20 @@ def test_a_wrong_tf_config(launching: Launching) -> None:
     assert not (launching.folder / "started").exists()
     launching.env["LAUNCH_STRATEGY"] = "wrong"
     assert "$LAUNCH_STRATEGY" in launching.run("exec", "--", "true").err
+
+
+def test_variables_for_the_command(launching: Launching) -> None:
+    """`--env` sets variables for the command, where nobody else can; the last word wins."""
+    words = ["--env", "A=1", "--env=B=x=y z", "--env", "A=2"]
+    done = launching.run("exec", *words, "--", "sh", "-c", 'echo "$A $B"')
+    assert done == (0, "2 x=y z\n", "")
+    done = launching.run("exec", "--env", "A", "--", "true")
+    assert (done.code, done.err) == (2, "launch: --env: expected NAME=VALUE, got 'A'\n")
+
+
+def test_alone(launching: Launching) -> None:
+    """With `--alone` a trainer of clusters runs where nobody has made one; a real one stays."""
+    shown = ("--alone", "--", "sh", "-c", 'echo "$TF_CONFIG"')
+    assert json.loads(launching.run("exec", *shown).out) == {"cluster": {}}
+    launching.env["TF_CONFIG"] = config("master")
+    assert json.loads(launching.run("exec", *shown).out)["task"]["type"] == "chief"
