@@ -23,11 +23,12 @@ from launcher.changes import (
     stop,
 )
 from launcher.cluster import Restarts, Timeouts
-from launcher.due import due, is_needed
+from launcher.due import due, is_needed, looked
 from launcher.events import (
     Adopt,
     Event,
     Exited,
+    Looked,
     Lost,
     Progressed,
     Start,
@@ -108,6 +109,8 @@ def step(run: Run, event: Event) -> Step:
             run, commands = _up(run, event), ()
         case Progressed():
             run, commands = _progressed(run, event), ()
+        case Looked():
+            run, commands = looked(run, event)
         case StopAsked():
             run, commands = _stop_asked(run, event)
         case Tick():

@@ -66,7 +66,7 @@ FLOORS: dict[str, int] = {
         2,
     ),
     "logins": 2,
-    "stacks": 2,
+    **dict.fromkeys(["stacks", "event_files", "execution"], 2),
     **dict.fromkeys(["supervisor", "report", "blame", "lookout"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     **dict.fromkeys(["claiming", "host_claims"], 2),
@@ -223,6 +223,7 @@ ONCE_DECIDED = {
     "report",
     "blame",
     "stacks",
+    "event_files",
 }
 OF_CONTAINERS = {
     "host_clock",
@@ -245,6 +246,7 @@ OF_CONTAINERS |= {
     "inside",
     "lean",
     "connectivity",
+    "execution",
     "logins",
     "provision",
     "readings",

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from launcher import creation
-from launcher.at_once import within
+from launcher import creation, event_files
+from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report, listening
 from launcher.backends.leases import Leases
 from launcher.backends.made import Made, daemon_restarted, end_of, ended_at, signal
@@ -127,6 +127,17 @@ class DockerBackend:
         except HostError as error:
             return Stacks(problems=(str(error),))
 
+    def event_files_age_s(self) -> float | None:
+        """Return how long ago an event file of a task that lives last grew."""
+        shared = self._plan.checkpoint_dir
+
+        def age_s(made: Made) -> float | None:
+            folders = (made.container.output_dir, shared)
+            return event_files.age_inside_s(made.machine.engine, made.id, folders)
+
+        told = attempts(tuple(self._latest.values()), age_s)
+        return min((age for age in told if isinstance(age, float)), default=None)
+
     def follow_plan(self, plan: Plan) -> None:
         """From now on start tasks as this plan of the same run says."""
         self._plan = plan
@@ -204,7 +215,6 @@ class DockerBackend:
         *,
         again: bool,
     ) -> Made:
-        engine = machine.engine
         engine = machine.engine
 
         def body(watched: bool) -> dict[str, object]:
