@@ -41,6 +41,7 @@ FLOORS: dict[str, int] = {
             "telling",
             "ports",
             "plan_label",
+            "replanning",
             "schema",
         ],
         1,
@@ -236,7 +237,7 @@ OF_CONTAINERS = {
     "preflight",
 }
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
-OF_CONTAINERS |= {"host_clock", "lease", "heritage", "plan_label"}
+OF_CONTAINERS |= {"host_clock", "lease", "heritage", "plan_label", "replanning"}
 OF_CONTAINERS |= {
     "claim",
     "claiming",

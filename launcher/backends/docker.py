@@ -86,7 +86,11 @@ class DockerBackend:
 
     def _adopt(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
         task = container.task
-        machine = self._machines[container.host]
+        machine = self._machines.get(container.host)
+        if machine is None:
+            why = f"{container.host}: cannot be reached"
+            report(Lost(time.monotonic(), task, attempt, why))
+            return
         name = creation.container_name(self._plan.run_id, task, attempt)
         try:
             with machine.engine.errors(f"does not describe {task}"):
@@ -96,6 +100,9 @@ class DockerBackend:
             made = Made(container, attempt, machine, described["Id"], report)
             follower = self._follower(made, log_path)
         except (HostError, OSError) as error:
+            if isinstance(error, EngineError) and error.status == _GONE:
+                report(_removed(container, attempt))
+                return
             report(StartFailed(time.monotonic(), task, attempt, str(error)))
             return
         self._latest[task] = made
@@ -266,8 +273,7 @@ class DockerBackend:
             self._follow(made, follower)
             state = self._state_at_end(made)
             if state is None:
-                why = f"{made.container.host}: somebody removed its container"
-                return Exited(time.monotonic(), task, made.attempt, _KILLED, why)
+                return _removed(made.container, made.attempt)
             code, reason = end_of(made, state)
             if code in _DAEMON_SIGNALS and not reason and daemon_restarted(made):
                 why = f"{made.container.host}: its Docker was stopped, which ended {task}"
@@ -334,6 +340,11 @@ class DockerBackend:
             within(_SIGNAL_S, lambda: signal(made, "SIGKILL"), why)
         except HostError as error:
             made.report(self._lost(made, f"{error}; it may run on there"))
+
+
+def _removed(container: Container, attempt: int) -> Exited:
+    why = f"{container.host}: somebody removed its container"
+    return Exited(time.monotonic(), container.task, attempt, _KILLED, why)
 
 
 def _in_thread(name: str, do: Callable[..., None], *args: object) -> None:
