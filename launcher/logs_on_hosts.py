@@ -10,11 +10,11 @@ from pathlib import Path
 
 from launcher.at_once import attempts
 from launcher.container_logs import LogFollower, stderr_path
-from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.errors import HostError
 from launcher.found import Found, found
 from launcher.hosts import Machine
 from launcher.log_sources import Log
+from launcher.logins import UNREACHABLE_S
 from launcher.overview import position
 from launcher.task import TaskId
 

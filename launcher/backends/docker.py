@@ -19,11 +19,12 @@ from launcher.backends.made import Made, daemon_restarted, end_of, ended_at, sig
 from launcher.claiming import Claims
 from launcher.container import Container
 from launcher.container_logs import LogFollower
-from launcher.container_logs.follower import UNREACHABLE_S
+from launcher.container_logs.retries import Unreachable
 from launcher.engine import EngineError
 from launcher.errors import HostError
 from launcher.events import Exited, Lost, Started, StartFailed
 from launcher.hosts import Machine
+from launcher.logins import UNREACHABLE_S
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.provision import Supply
 from launcher.results import Results, remove_container
@@ -294,6 +295,8 @@ class DockerBackend:
         api = made.machine.engine.api
         try:
             follower.run()
+        except Unreachable:
+            raise
         except (HostError, OSError) as error:
             host = made.container.host
             with made.machine.engine.errors("does not answer"):

@@ -12,7 +12,7 @@ from launcher.cli import say_error
 from launcher.cli.arguments import Words, parser
 from launcher.cli.command import Command
 from launcher.cli.prompt import ask_unseen
-from launcher.cli.reaching import reached, runs_folder
+from launcher.cli.reaching import reached, runs_folder, unreachable_s
 from launcher.cli.which_run import folder_of, hosts_of, name_on_hosts
 from launcher.errors import HostError, InputError, Problem
 
@@ -138,7 +138,6 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
     from launcher.at_once import at_all
     from launcher.backends.docker import DockerBackend
     from launcher.cli.collect import log_home
-    from launcher.cli.containers import unreachable_s
     from launcher.cli.interruption import superseded
     from launcher.cli.perform import perform
     from launcher.files.secrets import Secrets

@@ -114,10 +114,12 @@ def main(words: Words, goes_on: str = "") -> int:
 
 def _in_containers(asked: Asked, *, dry: bool) -> int:
     from launcher.cli.prompt import ask_unseen
+    from launcher.cli.reaching import unreachable_s
     from launcher.logins import Logins
 
     scripts = {name: question.script for name, question in asked.questions.items()}
-    with Logins(asked.hosts, ask_unseen(), scripts) as logins:
+    gone_s = unreachable_s(os.environ)
+    with Logins(asked.hosts, ask_unseen(), scripts, unreachable_s=gone_s) as logins:
         from launcher.hosts import opening  # while hosts answer: it takes a while too
 
         with opening(asked.hosts, logins) as all_open:
