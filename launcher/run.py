@@ -56,7 +56,7 @@ class Attempt(NamedTuple):
 
     is_up: whether its peers can find it.
     ask_at: when it is asked to end if it has not ended by itself; None for no such time.
-    kill_at: when it is killed if it has not ended; None while nobody has asked it to end.
+    kill_at: when it is killed if it has not ended; None while nobody wants it to end.
     missed_at: when it counts as failed, having ended well before it could be spared.
     """
 

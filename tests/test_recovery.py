@@ -28,7 +28,7 @@ from launcher.events import (
     Up,
 )
 from launcher.lifecycle import begin, step
-from launcher.run import Outcome, Phase, Run
+from launcher.run import Outcome, Phase, Run, TaskState
 from launcher.signs import Cause
 from launcher.strategy import Strategy
 from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
@@ -69,6 +69,7 @@ class History:
     outcome: Outcome | None = None
     restarts: Restarts = field(default_factory=Restarts)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    blames: TaskId | None = None
 
 
 HISTORIES = [
@@ -101,7 +102,43 @@ HISTORIES = [
         MWMS, GANG,
         [*there(*GANG)[:3], Exited(9, WORKER, 1, 1, cause=Cause.PEER_LOST),
          Exited(9.1, CHIEF, 1, 2, cause=Cause.CONFIGURATION)],
-        kill(CHIEF), Outcome.FAILED,
+        [], Outcome.FAILED, blames=CHIEF,
+    ),
+    History(
+        "MWMS: who lost a peer while forming waits a moment for the one whose own end that was",
+        MWMS, (*GANG, WORKER_1),
+        [*there(*GANG), Started(1, WORKER_1, 1), Exited(9, WORKER, 1, 1, cause=Cause.PEER_LOST),
+         Tick(9.2), Exited(9.3, CHIEF, 1, 1), Exited(9.4, WORKER_1, 1, -9)],
+        kill(WORKER_1), Outcome.FAILED, blames=CHIEF,
+    ),
+    History(
+        "MWMS: so does one whose transport failed, and another consequence changes nothing",
+        MWMS, (*GANG, WORKER_1),
+        [*there(*GANG), Started(1, WORKER_1, 1), Exited(9, WORKER, 1, 1, cause=Cause.TRANSPORT),
+         Exited(9.3, WORKER_1, 1, 1, cause=Cause.PEER_LOST), Exited(9.5, CHIEF, 1, 1)],
+        [], Outcome.FAILED, blames=CHIEF,
+    ),
+    History(
+        "MWMS: where nobody else has failed in that moment, all start again",
+        MWMS, GANG,
+        [*there(*GANG)[:3], Exited(9, WORKER, 1, 1, cause=Cause.PEER_LOST), Tick(9 + REPORT_S),
+         Exited(10.1, CHIEF, 1, -9)],
+        [*kill(CHIEF), *starts(*GANG)],
+    ),
+    History(
+        "MWMS: what has formed starts again whatever came first: nobody is waited for",
+        MWMS, GANG,
+        [*there(*GANG), Exited(9, WORKER, 1, 1, cause=Cause.PEER_LOST),
+         Exited(9.3, CHIEF, 1, 1)],
+        [*term(CHIEF), *starts(*GANG)],
+    ),
+    History(
+        "PSS: a chief that lost its ps while forming starts once the ps had its moment to fail",
+        PSS, CLUSTER,
+        [*there(CHIEF, WORKER), Started(1, PS, 1),
+         Exited(9, CHIEF, 1, 1, cause=Cause.PEER_LOST), Exited(9.5, PS, 1, 1),
+         Exited(9.6, WORKER, 1, -9)],
+        kill(WORKER), Outcome.FAILED, blames=PS,
     ),
     History(
         "an error of its own before the cluster has formed is not tried again",
@@ -379,6 +416,9 @@ def test_history(history: History) -> None:
     run, done = told(history)
     assert done == history.commands
     assert run.outcome == history.outcome
+    if history.blames is not None:
+        assert run.first_failure == history.blames
+        assert run.tasks[history.blames].state is TaskState.FAILED
     assert run.phase is (Phase.RUNNING if history.outcome is None else Phase.FINISHED)
 
 
