@@ -31,6 +31,7 @@ QUICK = {
     Cell(K.PSS, W.HOSTS, F.ATTACH, TRAINING),
     Cell(K.MWMS, W.HOSTS, F.RESUME, TRAINING),
     Cell(K.MWMS, W.HOSTS, F.REMOVED, TRAINING, "worker"),
+    Cell(K.MWMS, W.HOSTS, F.SKEW, TRAINING),
 }
 
 
