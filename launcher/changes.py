@@ -61,6 +61,30 @@ def end_all(run: Run, tasks: Iterable[TaskId], at: float) -> Step:
     return ask_to_end(run, todo, at)
 
 
+def end_later(run: Run, tasks: Iterable[TaskId], at: float) -> Run:
+    """Let tasks be for a moment before they are ended: one that fails itself is told by that."""
+    for task in tasks:
+        if run.is_forming:
+            run = changed(run, task, kill_at=at + REPORT_S)
+        else:
+            run = changed(run, task, ask_at=at + REPORT_S)
+    return run
+
+
+def end_now(run: Run, tasks: Iterable[TaskId], at: float) -> Run:
+    """Wait no longer with the end of tasks that were let be for a moment."""
+    for task in tasks:
+        attempt = run.tasks[task]
+        if attempt.lives and not attempt.asked:
+            run = changed(
+                run,
+                task,
+                ask_at=None if attempt.ask_at is None else at,
+                kill_at=None if attempt.kill_at is None else at,
+            )
+    return run
+
+
 def ask_to_end(run: Run, tasks: Iterable[TaskId], at: float) -> Step:
     """Ask tasks to end, and set the time at which they are killed."""
     commands = []

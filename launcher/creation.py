@@ -5,12 +5,12 @@ schema stays the same as long as labels are only added.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from launcher import orphans, plan_label
 from launcher.container import Container, Mount
-from launcher.layout import CONTAINER_OUTPUT_DIR
+from launcher.layout import CONTAINER_OUTPUT_DIR, volume_name
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.task import TaskId, TaskType
 
@@ -154,22 +154,45 @@ def _mount(plan: Plan, mount: Mount, volumes: Mapping[str, str]) -> dict[str, ob
     return {"Type": "volume", **described, "VolumeOptions": {"Labels": labels}}
 
 
-def request_again(described: Mapping[str, Any], attempt: int) -> dict[str, object]:
+def request_again(
+    described: Mapping[str, Any], of: TaskId, plan: Plan, container: Container, attempt: int
+) -> dict[str, object]:
     """Return the body of ContainerCreate for another attempt: all that an earlier one was made of.
 
+    What follows from the task's place is the plan's.
+
     described: what the engine says of the earlier container (ContainerInspect).
+    of: whose that was; a task's that is alike, where none of its own is left.
     """
-    config, host_config = described["Config"], described["HostConfig"]
-    kept = ("Image", "Entrypoint", "Cmd", "Env", "WorkingDir", "User")
-    body = {key: config[key] for key in kept if config.get(key)}
-    body["Image"] = described["Image"]  # by id: a name may mean another image by now
-    body["Labels"] = {**config["Labels"], ATTEMPT_LABEL: str(attempt)}
-    body["HostConfig"] = host_config
-    networks = (described.get("NetworkSettings") or {}).get("Networks") or {}
-    if host_config.get("NetworkMode") in networks and host_config["NetworkMode"] != "host":
-        name = host_config["NetworkMode"]
-        short = described["Id"][:12]
-        aliases = [a for a in networks[name].get("Aliases") or () if a != short]
-        body["Hostname"] = config.get("Hostname", "")
-        body["NetworkingConfig"] = {"EndpointsConfig": {name: {"Aliases": aliases}}}
-    return body
+    config = described["Config"]
+    kept = ("Entrypoint", "Cmd", "WorkingDir", "User")
+    return {
+        **{key: config[key] for key in kept if config.get(key)},
+        "Image": described["Image"],  # by id: a name may mean another image by now
+        "Env": list(_env_again(config.get("Env") or (), plan, container)),
+        "Labels": {**config["Labels"], **_labels(plan, container, attempt)},
+        "HostConfig": _host_config_again(described["HostConfig"], of, plan, container),
+        **_names(plan, container),
+    }
+
+
+def _env_again(earlier: Iterable[str], plan: Plan, container: Container) -> Iterator[str]:
+    config = plan.tf_config(container.task)
+    yield from (entry for entry in earlier if not config or not entry.startswith("TF_CONFIG="))
+    if config:
+        yield f"TF_CONFIG={config.to_json()}"
+
+
+def _host_config_again(
+    earlier: Mapping[str, Any], of: TaskId, plan: Plan, container: Container
+) -> dict[str, object]:
+    """Return how an earlier container was made, with the GPUs and the volume of this task."""
+    asked = [dict(each) for each in earlier.get("DeviceRequests") or ()]
+    for each in asked:
+        each["DeviceIDs"] = list(container.gpus)
+    old, new = (volume_name(plan.run_id, f"{t.slug}-output") for t in (of, container.task))
+    mounts = [
+        {**mount, "Source": new} if mount.get("Source") == old else mount
+        for mount in earlier.get("Mounts") or ()
+    ]
+    return {**earlier, "DeviceRequests": asked or None, "Mounts": mounts}

@@ -2,10 +2,11 @@
 
 from launcher import recovery
 from launcher.changes import Step, ask_to_end, changed, kill, started_anew, stop
-from launcher.events import Command, DumpStacks, Exited
+from launcher.events import Command, DumpStacks, Exited, Looked, LookForLife
 from launcher.run import Outcome, Phase, Run, TaskState, coordinators
 from launcher.signs import Cause
 
+_LOOK_S = 10.0  # for all hosts to say whether event files grow
 _DUMP_S = 3.0  # for tasks that make no progress, to write where they are
 _PATIENCE_S = 600.0  # without a step, where steps are told and no limit is set
 _PATIENCE_STEPS = 20.0  # the same, in the longest time between two signs of progress
@@ -18,7 +19,8 @@ def wake_at(run: Run) -> float | None:
     if run.phase is Phase.RUNNING:
         times += [a.missed_at for a in run.tasks.values() if a.missed_at is not None]
         times += [restart.at for restart in run.pending if restart.at is not None]
-        limits = (run.deadline, run.start_deadline, _stalled_at(run), run.dumping_until)
+        limits = [run.deadline, run.start_deadline, run.looking_until, run.dumping_until]
+        limits += [_stalled_at(run)] if run.looking_until is None else []
         times += [limit for limit in limits if limit is not None]
     return min(times, default=None)
 
@@ -75,8 +77,29 @@ def _stalls(run: Run, at: float) -> Step:
         return run, ()
     if run.dumping_until is not None and at >= run.dumping_until:
         return recovery.stalled(run._replace(dumping_until=None), at)
+    if run.looking_until is not None:
+        return looked(run, Looked(at, None)) if at >= run.looking_until else (run, ())
+    if run.step is None and _has_stalled(run, at):
+        return run._replace(looking_until=at + _LOOK_S), (LookForLife(),)
+    return _asked_where(run, at)
+
+
+def looked(run: Run, event: Looked) -> Step:
+    """Return what follows from what was seen of the event files of tasks that tell nothing."""
+    run = run._replace(looking_until=None)
+    if run.alive_at is not None and event.life_at is not None:
+        run = run._replace(alive_at=max(run.alive_at, event.life_at))
+    return _asked_where(run, event.at)
+
+
+def _has_stalled(run: Run, at: float) -> bool:
     stalled_at = _stalled_at(run)
-    if stalled_at is None or at < stalled_at:
+    return run.phase is Phase.RUNNING and stalled_at is not None and at >= stalled_at
+
+
+def _asked_where(run: Run, at: float) -> Step:
+    """Have every task say where it is, where the run has stalled."""
+    if not _has_stalled(run, at):
         return run, ()
     dumps = tuple(DumpStacks(t, run.tasks[t].number) for t in run.living)
     return run._replace(dumping_until=at + _DUMP_S), dumps

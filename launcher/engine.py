@@ -50,10 +50,17 @@ class Engine:
 
     host: the host's name, for messages.
     api: the SDK's client, thread-safe as far as calls go; use it inside `errors()`.
+    silent_s: says how long nothing has come from its host, whatever was asked of it.
     architecture: its machine's, in Go's words (amd64, arm64); empty where it does not say.
     """
 
-    def __init__(self, host: str, open_socket: OpenSocket, path: str = DEFAULT_SOCKET) -> None:
+    def __init__(
+        self,
+        host: str,
+        open_socket: OpenSocket,
+        path: str = DEFAULT_SOCKET,
+        silent_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         """Reach the engine and agree on an API version.
 
         Raises:
@@ -61,6 +68,7 @@ class Engine:
         """
         self.host = host
         self.path = path
+        self.silent_s = silent_s
         with self.errors("does not answer"):
             self.api, self.architecture = _client(_Adapter(open_socket, path))
 

@@ -74,6 +74,16 @@ class Progressed(NamedTuple):
     total: int | None = None
 
 
+class Looked(NamedTuple):
+    """The event files of tasks that tell no steps were looked at, as `LookForLife` asks.
+
+    life_at: when the last of them grew; None where there are none, or nobody can tell.
+    """
+
+    at: float
+    life_at: float | None
+
+
 class StopAsked(NamedTuple):
     """The user wants the run to end; asked twice, at once."""
 
@@ -87,7 +97,7 @@ class Tick(NamedTuple):
     at: float
 
 
-Event = Started | StartFailed | Exited | Lost | Up | Progressed | StopAsked | Tick
+Event = Started | StartFailed | Exited | Lost | Up | Progressed | Looked | StopAsked | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,11 @@ class DumpStacks:
 
 
 @dataclass(frozen=True, slots=True)
+class LookForLife:
+    """See whether the event files of tasks grow, none of which prints or tells anything."""
+
+
+@dataclass(frozen=True, slots=True)
 class Adopt:
     """Watch an attempt that another launcher has started."""
 
@@ -127,4 +142,4 @@ class Adopt:
     attempt: int
 
 
-Command = Start | Stop | DumpStacks | Adopt
+Command = Start | Stop | DumpStacks | LookForLife | Adopt

@@ -158,6 +158,11 @@ class RemoteSession:
 
 def _other_machine(name: str, host: Host, logins: Logins) -> Machine:
     connection = logins.connection(name)
-    engine = Engine(name, connection.open_socket, host.docker_socket or DEFAULT_SOCKET)
+    engine = Engine(
+        name,
+        connection.open_socket,
+        host.docker_socket or DEFAULT_SOCKET,
+        lambda: connection.silent_s,
+    )
     start = partial(RemoteSession, connection)
     return Machine(name, host, engine, lambda script: logins.said(name, script), start)

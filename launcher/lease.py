@@ -36,6 +36,29 @@ echo ours
 while x=$(timeout {lapse} dd bs=1 count=1 2>/dev/null) && [ "$x" = . ]; do :; done
 rm -f "$f"
 """
+# A file without a lock is one that a host which was switched off has kept.
+_LOOK = """\
+f={file}
+command -v flock >/dev/null && command -v timeout >/dev/null || {{ echo none; exit; }}
+[ -e "$f" ] || {{ echo free; exit; }}
+( exec 9<"$f" && flock -ns 9 ) 2>/dev/null && echo free || echo held
+"""
+
+
+def is_held(run_id: str, ask: Callable[[str], str]) -> bool | None:
+    """Whether a launcher supervises a run, as a host knows; None where that keeps no leases.
+
+    Only its chief's host knows of one. ask: returns what a shell script prints there.
+
+    Raises:
+        HostError: the host does not say.
+    """
+    answer = ask(_LOOK.format(file=shlex.quote(_file(run_id)))).strip()
+    return {"held": True, "free": False}.get(answer)
+
+
+def _file(run_id: str) -> str:
+    return f"/tmp/launch-{run_id}.lease"  # noqa: S108 - on the host, held by a lock
 
 
 class Session(Protocol):
@@ -98,9 +121,10 @@ class Lease:
             self._session.close()
 
     def _taken(self) -> Session | None:
-        file = f"/tmp/launch-{self._run_id}.lease"  # noqa: S108 - on the host, held by a lock
         who = f"{getpass.getuser()} on {socket.gethostname()} (process {os.getpid()})"
-        script = _SCRIPT.format(file=shlex.quote(file), who=shlex.quote(who), lapse=int(LAPSE_S))
+        script = _SCRIPT.format(
+            file=shlex.quote(_file(self._run_id)), who=shlex.quote(who), lapse=int(LAPSE_S)
+        )
         session = self._run(script)
         answer = session.read_line(_ANSWER_S)
         if answer == "ours":

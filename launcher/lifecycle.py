@@ -23,11 +23,12 @@ from launcher.changes import (
     stop,
 )
 from launcher.cluster import Restarts, Timeouts
-from launcher.due import due, is_needed
+from launcher.due import due, is_needed, looked
 from launcher.events import (
     Adopt,
     Event,
     Exited,
+    Looked,
     Lost,
     Progressed,
     Start,
@@ -108,6 +109,8 @@ def step(run: Run, event: Event) -> Step:
             run, commands = _up(run, event), ()
         case Progressed():
             run, commands = _progressed(run, event), ()
+        case Looked():
+            run, commands = looked(run, event)
         case StopAsked():
             run, commands = _stop_asked(run, event)
         case Tick():
@@ -167,7 +170,7 @@ def _ended(run: Run, event: Exited) -> Run:
     run = changed(
         run,
         event.task,
-        state=_end_state(run, attempt, event.code),
+        state=_end_state(run, attempt, event.code, event.cause),
         ended_at=event.at if event.ended_at is None else event.ended_at,
         code=event.code,
         reason=event.reason,
@@ -180,14 +183,23 @@ def _ended(run: Run, event: Exited) -> Run:
     return run
 
 
-def _end_state(run: Run, attempt: Attempt, code: int | None) -> TaskState:
+def _end_state(
+    run: Run, attempt: Attempt, code: int | None, cause: Cause = Cause.UNKNOWN
+) -> TaskState:
     if code == 0:
         return TaskState.SUCCEEDED
     if code == SAVED:
         return TaskState.STOPPED
-    if run.first_failure is not None or run.pending:
+    if run.first_failure is not None or (run.pending and not _is_cause(run, attempt, cause)):
         return TaskState.CONSEQUENCE
     return TaskState.STOPPED if attempt.asked else TaskState.FAILED
+
+
+def _is_cause(run: Run, attempt: Attempt, cause: Cause) -> bool:
+    """Whether an end may be behind all that was seen before it."""
+    seen = [failure.cause for restart in run.pending for failure in restart.failures]
+    is_own = not attempt.asked and not cause.may_follow
+    return is_own and bool(seen) and all(each.may_follow for each in seen)
 
 
 def _after_success(run: Run, task: TaskId, at: float) -> Step:

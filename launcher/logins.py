@@ -14,6 +14,8 @@ from launcher.errors import HostError
 if TYPE_CHECKING:
     from launcher.ssh import Connection, Connections, Target
 
+UNREACHABLE_S = 120.0  #: after which a host is given up that cannot be reached any more
+
 _CLOSE_S = 1.0
 SCRIPT_S = 30.0
 
@@ -35,6 +37,7 @@ class Logins:
     ask: returns what a person types behind a prompt, unseen; None where nobody can.
     scripts: by name, what a host is asked as soon as it is there.
     connect_s: how long to try a host for which the user's files set no ConnectTimeout.
+    unreachable_s: after how long a host that was there is given up.
     """
 
     def __init__(
@@ -43,8 +46,10 @@ class Logins:
         ask: Callable[[str], str] | None,
         scripts: Mapping[str, str] | None = None,
         connect_s: float | None = None,
+        unreachable_s: float = UNREACHABLE_S,
     ) -> None:
         self._connect_s = connect_s
+        self._unreachable_s = unreachable_s
         self._connections: Connections | None = None
         self._logins: dict[str, Future[Connection]] = {}
         self._scripts = scripts or {}
@@ -84,7 +89,9 @@ class Logins:
     def _begin(self, hosts: Mapping[str, Host], ask: Callable[[str], str] | None) -> None:
         from launcher.ssh import Connections
 
-        connections = self._connections = Connections(ask=ask, connect_s=self._connect_s)
+        connections = self._connections = Connections(
+            ask=ask, connect_s=self._connect_s, unreachable_s=self._unreachable_s
+        )
 
         def log_in(target: "Target") -> "Connection":
             connection = connections.of(target)

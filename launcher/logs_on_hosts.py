@@ -10,16 +10,18 @@ from pathlib import Path
 
 from launcher.at_once import attempts
 from launcher.container_logs import LogFollower, stderr_path
-from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.errors import HostError
 from launcher.found import Found, found
 from launcher.hosts import Machine
+from launcher.lease import is_held
 from launcher.log_sources import Log
+from launcher.logins import UNREACHABLE_S
 from launcher.overview import position
 from launcher.task import TaskId
 
 _ASK_S = 1.0
 _QUIET_S = 12.0  # after failures, for as long as a restart may take to come
+_CLAIMS_S = 2.0  # the same, for a launcher that has just begun to say that it lives
 
 
 class LogsOnHosts:
@@ -46,7 +48,8 @@ class LogsOnHosts:
         self._containers: tuple[Found, ...] = ()
         self._copying: dict[str, threading.Thread] = {}
         self._silent_at: dict[str, float] = {}
-        self._asked_at = self._changed_at = float("-inf")
+        self._asked_at = self._changed_at = self._looked_at = float("-inf")
+        self._supervised: bool | None = None
 
     @property
     def tasks(self) -> frozenset[TaskId]:
@@ -82,7 +85,21 @@ class LogsOnHosts:
             return False
         if all(one.code == 0 for one in latest):
             return True
-        return now > self._changed_at + _QUIET_S
+        if now < self._changed_at + _CLAIMS_S:
+            return False
+        is_supervised = self._is_supervised()
+        if is_supervised is None:
+            return now > self._changed_at + _QUIET_S
+        return not is_supervised
+
+    def _is_supervised(self) -> bool | None:
+        """Whether a launcher lives that may start the run again; None where nobody can tell."""
+        if time.monotonic() > self._looked_at + _ASK_S:
+            told = attempts(self._machines, lambda m: is_held(self._run, m.shell))
+            one_is_silent = any(each is None or isinstance(each, HostError) for each in told)
+            self._supervised = True if True in told else None if one_is_silent else False
+            self._looked_at = time.monotonic()
+        return self._supervised
 
     def _ask(self) -> None:
         """Ask every host what containers of the run it has; one that is silent keeps its own."""

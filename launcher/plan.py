@@ -4,7 +4,7 @@
 hosts before. `--dry-run` prints the very value that a run executes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from launcher import placement
@@ -49,6 +49,8 @@ class Plan(NamedTuple):
         nothing for processes.
     code: the folder of this machine to copy into containers, None for the script alone.
     hosts: the machines of the tasks, by name.
+    fixed_ports: the tasks whose port the file gives.
+    alike: groups of tasks that differ in their places alone, where only a label tells of them.
     """
 
     run_id: str
@@ -67,6 +69,8 @@ class Plan(NamedTuple):
     secrets: Mapping[str, Secret] = {}
     image_transfer: ImageTransfer = ImageTransfer.AUTO
     restarts: Restarts = Restarts()
+    fixed_ports: tuple[TaskId, ...] = ()
+    alike: tuple[tuple[TaskId, ...], ...] = ()
 
     def tf_config(self, task: TaskId) -> TfConfig | None:
         """Return what a task is told of its cluster, or None in a run without a cluster."""
@@ -188,7 +192,7 @@ def plan(
         placed.container(task, host, address, ids)
         for task, host, address, ids in zip(spec.tasks, hosts, addresses, gpus, strict=True)
     )
-    return placed.plan(containers, run_dir, network, _cluster(spec.tasks, addresses))
+    return placed.plan(containers, run_dir, network, cluster_of(containers))
 
 
 def plan_single(
@@ -285,6 +289,7 @@ class _Placed(NamedTuple):
             secrets=spec.secrets,
             image_transfer=spec.image_transfer,
             restarts=spec.restarts,
+            fixed_ports=tuple(task.id for task in spec.tasks if task.port),
         )
 
     def _env(self, task: Task, host: str) -> Mapping[str, str]:
@@ -321,9 +326,9 @@ def _soft_hard(text: str) -> tuple[int, int]:
     return int(soft), int(hard if colon else soft)
 
 
-def _cluster(tasks: Sequence[Task], addresses: Sequence[Address]) -> Cluster:
-    """Return the addresses by task type."""
+def cluster_of(containers: Iterable[Container]) -> Cluster:
+    """Return the addresses of tasks by their types."""
     of_type: dict[TaskType, list[str]] = {}
-    for task, address in zip(tasks, addresses, strict=True):
-        of_type.setdefault(task.id.type, []).append(str(address))
+    for container in containers:
+        of_type.setdefault(container.task.type, []).append(str(container.address))
     return {task_type: tuple(listed) for task_type, listed in of_type.items()}

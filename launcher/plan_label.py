@@ -1,7 +1,7 @@
 """The plan of a run as a label on each of its containers, by which any machine takes the run up.
 
-It holds no env values, secrets or paths of the machine that it was made on; what else another
-attempt needs is in the configuration of the earlier one's container.
+It holds no env values, secrets (but their names) or paths of the machine that it was made on; what
+else another attempt needs is in the configuration of the earlier one's container.
 """
 
 import json
@@ -9,14 +9,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from launcher.address import Address
-from launcher.cluster import Backend, FailureKind, Restarts, Timeouts
+from launcher.cluster import Backend, FailureKind, Restarts, Secret, Timeouts
 from launcher.container import Container
 from launcher.errors import HostError
 from launcher.layout import CONTAINER_OUTPUT_DIR, Job
-from launcher.plan import Plan
+from launcher.plan import Plan, cluster_of
 from launcher.strategy import Strategy
-from launcher.task import TaskId, TaskType
-from launcher.tf_config import Cluster
+from launcher.task import TaskId
 
 
 def written(plan: Plan) -> str:
@@ -31,6 +30,9 @@ def written(plan: Plan) -> str:
         "timeouts": plan.timeouts._asdict(),
         "restarts": {**plan.restarts._asdict(), "on": [kind.value for kind in plan.restarts.on]},
         "tasks": tasks,
+        "fixed_ports": [str(task) for task in plan.fixed_ports],
+        "alike": [[str(task) for task in group] for group in _alike(plan)],
+        "secrets": sorted(plan.secrets),
     }
     return json.dumps(value, separators=(",", ":"))
 
@@ -59,13 +61,16 @@ def _plan(run_id: str, said: Mapping[str, Any], run_dir: str) -> Plan:
         job=Job(str(said["job"]), None, (), ""),
         backend=Backend.DOCKER,
         strategy=Strategy(said["strategy"]),
-        cluster=_cluster(tasks) if said["has_cluster"] else {},
+        cluster=cluster_of(tasks) if said["has_cluster"] else {},
         tasks=tasks,
         timeouts=Timeouts(**said["timeouts"]),
         run_dir=run_dir,
         checkpoint_dir=str(said["checkpoint_dir"]),
         network=str(said["network"]),
         restarts=Restarts(**{**restarts, "on": kinds}),
+        fixed_ports=tuple(map(TaskId.parse, said.get("fixed_ports", ()))),
+        alike=tuple(tuple(map(TaskId.parse, group)) for group in said.get("alike", ())),
+        secrets={str(name): Secret() for name in said.get("secrets", ())},
     )
 
 
@@ -84,8 +89,13 @@ def _container(
     )
 
 
-def _cluster(tasks: Iterable[Container]) -> Cluster:
-    of_type: dict[TaskType, list[str]] = {}
-    for container in tasks:
-        of_type.setdefault(container.task.type, []).append(str(container.address))
-    return {task_type: tuple(addresses) for task_type, addresses in of_type.items()}
+def _alike(plan: Plan) -> tuple[tuple[TaskId, ...], ...]:
+    """Return the groups of tasks that differ in their places alone: each can stand for another."""
+    if plan.alike:
+        return plan.alike
+    groups: dict[str, list[TaskId]] = {}
+    for c in plan.tasks:
+        mounts = [m for m in c.mounts if m.target != c.output_dir]
+        same = repr((c.argv, sorted(c.env.items()), c.limits, mounts, c.work_dir, len(c.gpus)))
+        groups.setdefault(same, []).append(c.task)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)

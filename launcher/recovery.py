@@ -10,7 +10,7 @@ an error at the start has ended is not started again where that cannot help.
 """
 
 from launcher import strategy as rules
-from launcher.changes import REPORT_S, Step, changed, end_all, kill, stop
+from launcher.changes import REPORT_S, Step, changed, end_all, end_later, end_now, kill, stop
 from launcher.cluster import FailureKind
 from launcher.events import Exited, Lost, StartFailed
 from launcher.run import SETTLED_S, Failure, Outcome, Restart, Run, TaskState
@@ -38,7 +38,10 @@ def failed_too(run: Run, event: Exited) -> Run:
         else r
         for r in run.pending
     )
-    return run._replace(pending=pending)
+    run = run._replace(pending=pending)
+    if failure.cause.may_follow:
+        return run
+    return end_now(run, (task for task in run.living if run.is_ending(task)), event.at)
 
 
 def _failure(run: Run, event: Exited) -> Failure:
@@ -123,7 +126,10 @@ def _after(run: Run, failure: Failure, at: float) -> Step:
         return stop(run._replace(first_failure=failure.task), _outcome(failure), at)
     run = _pending(run, Restart(_group(run, failure), (failure,)))
     group = next(r.tasks for r in run.pending if failure.task in r.tasks)
-    return end_all(run, (task for task in run.living if task in group), at)
+    living = tuple(task for task in run.living if task in group)
+    if failure.cause.may_follow and not _has_settled(run, at):
+        return end_later(run, living, at), ()  # whose end it follows from decides what helps
+    return end_all(run, living, at)
 
 
 def _group(run: Run, failure: Failure) -> frozenset[TaskId]:

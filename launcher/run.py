@@ -56,7 +56,7 @@ class Attempt(NamedTuple):
 
     is_up: whether its peers can find it.
     ask_at: when it is asked to end if it has not ended by itself; None for no such time.
-    kill_at: when it is killed if it has not ended; None while nobody has asked it to end.
+    kill_at: when it is killed if it has not ended; None while nobody wants it to end.
     missed_at: when it counts as failed, having ended well before it could be spared.
     """
 
@@ -131,6 +131,7 @@ class Run(NamedTuple):
     has_settled: whether the tasks have once come as far as to train.
     step: the highest step that was told; best_step the highest at the last restart.
     alive_at: the last sign of progress.
+    looking_until: how long an answer is waited for, whether silent tasks write event files.
     dumping_until: when tasks that make no progress are killed, having written where they are.
     used: restarts since there was progress; counted_at: when the last of them was counted.
     """
@@ -153,6 +154,7 @@ class Run(NamedTuple):
     best_step: int = -1
     alive_at: float | None = None
     longest_step_s: float = 0.0
+    looking_until: float | None = None
     dumping_until: float | None = None
     pending: tuple[Restart, ...] = ()
     used: int = 0

@@ -37,6 +37,11 @@ class Cause(StrEnum):
         return self is Cause.PEER_LOST
 
     @property
+    def may_follow(self) -> bool:
+        """Whether another task's end may be behind it, one that is yet to be seen among them."""
+        return self in (Cause.PEER_LOST, Cause.TRANSPORT)
+
+    @property
     def is_curable(self) -> bool:
         """Whether starting the same thing again may help at all."""
         return self not in _INCURABLE

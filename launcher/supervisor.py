@@ -26,6 +26,8 @@ from launcher.events import (
     DumpStacks,
     Event,
     Exited,
+    Looked,
+    LookForLife,
     Lost,
     Progressed,
     Start,
@@ -255,6 +257,8 @@ class Supervisor:
                     self._backend.stop(command.task, kill=command.kill)
                 case DumpStacks():
                     threading.Thread(target=self._dump, args=(command,), daemon=True).start()
+                case LookForLife():
+                    threading.Thread(target=self._look_for_life, daemon=True).start()
                 case Adopt(task, attempt):
                     path = self._plan.log_path(task, attempt)
                     container = self._containers[task]
@@ -275,6 +279,12 @@ class Supervisor:
             problems.append(f"{path}: cannot be written: {error.strerror}")
         for problem in problems:
             self._console.say(f"launch: {task}: {problem}")
+
+    def _look_for_life(self) -> None:
+        """Tell when event files last grew: of what prints nothing, the only sign of life."""
+        age_s = self._backend.event_files_age_s()
+        now = time.monotonic()
+        self._events.put(Looked(now, None if age_s is None else now - age_s))
 
     def _start(self, command: Start) -> None:
         path = self._plan.log_path(command.task, command.attempt)

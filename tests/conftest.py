@@ -16,9 +16,11 @@ from hypothesis import settings
 
 pytest_plugins = ["tests.testbed.fixtures"]
 
-# Of tests that run side by side, each process has a testbed of its own.
+# Of tests that run side by side, each process has a testbed of its own: xa, xb, or more of the name
+# that is given.
 if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
-    os.environ["LAUNCH_TESTBED"] = f"x{chr(ord('a') + int(WORKER.removeprefix('gw')))}"
+    BED = os.environ.get("LAUNCH_TESTBED", "x")[:2]
+    os.environ["LAUNCH_TESTBED"] = f"{BED}{chr(ord('a') + int(WORKER.removeprefix('gw')))}"
 
 # A busy machine is no failure; and in CI a change answers for itself, so its examples are fixed.
 settings.register_profile("launch", deadline=None, derandomize=bool(os.environ.get("CI")))

@@ -42,6 +42,7 @@ FLOORS: dict[str, int] = {
             "telling",
             "ports",
             "plan_label",
+            "replanning",
             "schema",
         ],
         1,
@@ -67,7 +68,7 @@ FLOORS: dict[str, int] = {
         2,
     ),
     "logins": 2,
-    "stacks": 2,
+    **dict.fromkeys(["stacks", "event_files", "execution"], 2),
     **dict.fromkeys(["supervisor", "report", "blame", "lookout", "platforms"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     **dict.fromkeys(["claiming", "host_claims"], 2),
@@ -224,6 +225,7 @@ ONCE_DECIDED = {
     "report",
     "blame",
     "stacks",
+    "event_files",
 }
 OF_CONTAINERS = {
     "host_clock",
@@ -236,7 +238,7 @@ OF_CONTAINERS = {
     "preflight",
 }
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
-OF_CONTAINERS |= {"host_clock", "lease", "heritage", "plan_label"}
+OF_CONTAINERS |= {"host_clock", "lease", "heritage", "plan_label", "replanning"}
 OF_CONTAINERS |= {
     "claim",
     "claiming",
@@ -246,6 +248,7 @@ OF_CONTAINERS |= {
     "inside",
     "lean",
     "connectivity",
+    "execution",
     "logins",
     "provision",
     "readings",

@@ -13,6 +13,8 @@ from launcher.events import (
     Command,
     Event,
     Exited,
+    Looked,
+    LookForLife,
     Lost,
     Progressed,
     Start,
@@ -322,6 +324,8 @@ class World:
                 self.started.append((command.task, command.attempt))
                 self.killed.discard(command.task)
                 continue
+            if isinstance(command, LookForLife):
+                continue
             assert self.running.get(command.task) == command.attempt, "only what runs is acted on"
             if isinstance(command, Stop) and command.kill:
                 self.killed.add(command.task)
@@ -329,7 +333,7 @@ class World:
     def next(self, run: Run) -> Event:
         """Return something that may happen now."""
         self.now += self.data.draw(st.sampled_from([0.0, 0.3, 2.0, 40.0]), "passing time")
-        choices: list[str] = ["tick", "stop", "stale", "step"]
+        choices: list[str] = ["tick", "stop", "stale", "step", "looked"]
         choices += ["start"] * 4 * bool(self.starting) + ["end", "up", "up"] * bool(self.running)
         match self.data.draw(st.sampled_from(choices)):
             case "start":
@@ -340,6 +344,8 @@ class World:
             case "step" if self.running:
                 self.progress += 1
                 return Progressed(self.now, self.data.draw(st.sampled_from([None, self.progress])))
+            case "looked":
+                return Looked(self.now, self.data.draw(st.sampled_from([None, self.now - 1])))
             case "end":
                 return self._end(self.data.draw(st.sampled_from(sorted(self.running))))
             case "stop" if self.stops < 3 and self.data.draw(st.booleans()):

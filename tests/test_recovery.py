@@ -15,6 +15,8 @@ from launcher.events import (
     DumpStacks,
     Event,
     Exited,
+    Looked,
+    LookForLife,
     Lost,
     Progressed,
     Start,
@@ -26,7 +28,7 @@ from launcher.events import (
     Up,
 )
 from launcher.lifecycle import begin, step
-from launcher.run import Outcome, Phase, Run
+from launcher.run import Outcome, Phase, Run, TaskState
 from launcher.signs import Cause
 from launcher.strategy import Strategy
 from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
@@ -67,6 +69,7 @@ class History:
     outcome: Outcome | None = None
     restarts: Restarts = field(default_factory=Restarts)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    blames: TaskId | None = None
 
 
 HISTORIES = [
@@ -99,7 +102,43 @@ HISTORIES = [
         MWMS, GANG,
         [*there(*GANG)[:3], Exited(9, WORKER, 1, 1, cause=Cause.PEER_LOST),
          Exited(9.1, CHIEF, 1, 2, cause=Cause.CONFIGURATION)],
-        kill(CHIEF), Outcome.FAILED,
+        [], Outcome.FAILED, blames=CHIEF,
+    ),
+    History(
+        "MWMS: who lost a peer while forming waits a moment for the one whose own end that was",
+        MWMS, (*GANG, WORKER_1),
+        [*there(*GANG), Started(1, WORKER_1, 1), Exited(9, WORKER, 1, 1, cause=Cause.PEER_LOST),
+         Tick(9.2), Exited(9.3, CHIEF, 1, 1), Exited(9.4, WORKER_1, 1, -9)],
+        kill(WORKER_1), Outcome.FAILED, blames=CHIEF,
+    ),
+    History(
+        "MWMS: so does one whose transport failed, and another consequence changes nothing",
+        MWMS, (*GANG, WORKER_1),
+        [*there(*GANG), Started(1, WORKER_1, 1), Exited(9, WORKER, 1, 1, cause=Cause.TRANSPORT),
+         Exited(9.3, WORKER_1, 1, 1, cause=Cause.PEER_LOST), Exited(9.5, CHIEF, 1, 1)],
+        [], Outcome.FAILED, blames=CHIEF,
+    ),
+    History(
+        "MWMS: where nobody else has failed in that moment, all start again",
+        MWMS, GANG,
+        [*there(*GANG)[:3], Exited(9, WORKER, 1, 1, cause=Cause.PEER_LOST), Tick(9 + REPORT_S),
+         Exited(10.1, CHIEF, 1, -9)],
+        [*kill(CHIEF), *starts(*GANG)],
+    ),
+    History(
+        "MWMS: what has formed starts again whatever came first: nobody is waited for",
+        MWMS, GANG,
+        [*there(*GANG), Exited(9, WORKER, 1, 1, cause=Cause.PEER_LOST),
+         Exited(9.3, CHIEF, 1, 1)],
+        [*term(CHIEF), *starts(*GANG)],
+    ),
+    History(
+        "PSS: a chief that lost its ps while forming starts once the ps had its moment to fail",
+        PSS, CLUSTER,
+        [*there(CHIEF, WORKER), Started(1, PS, 1),
+         Exited(9, CHIEF, 1, 1, cause=Cause.PEER_LOST), Exited(9.5, PS, 1, 1),
+         Exited(9.6, WORKER, 1, -9)],
+        kill(WORKER), Outcome.FAILED, blames=PS,
     ),
     History(
         "an error of its own before the cluster has formed is not tried again",
@@ -273,9 +312,31 @@ HISTORIES = [
     History(
         "a run that stalls again without having made progress ends as stalled",
         MWMS, GANG,
-        [*there(*GANG), Tick(21), Tick(24), Exited(24.5, CHIEF, 1, 1), Exited(24.5, WORKER, 1, 1)],
-        [*(DumpStacks(t, 1) for t in GANG), *term(*GANG)], Outcome.STALLED,
+        [*there(*GANG), Tick(21), Looked(21, None), Tick(24),
+         Exited(24.5, CHIEF, 1, 1), Exited(24.5, WORKER, 1, 1)],
+        [LookForLife(), *(DumpStacks(t, 1) for t in GANG), *term(*GANG)], Outcome.STALLED,
         restarts=Restarts(max=0), timeouts=Timeouts(stalled_s=20),
+    ),
+    History(
+        "event files that grow are life: a silent script stalls when they have not for stalled_s",
+        MWMS, GANG,
+        [*there(*GANG), Tick(21), Looked(21.2, 15), Tick(34), Tick(35), Looked(35.1, 15)],
+        [LookForLife(), LookForLife(), *(DumpStacks(t, 1) for t in GANG)],
+        timeouts=Timeouts(stalled_s=20),
+    ),
+    History(
+        "where no host says in time whether event files grow, the run has stalled",
+        MWMS, GANG,
+        [*there(*GANG), Tick(21), Tick(30.9), Tick(31)],
+        [LookForLife(), *(DumpStacks(t, 1) for t in GANG)],
+        timeouts=Timeouts(stalled_s=20),
+    ),
+    History(
+        "what prints while its event files are looked at has not stalled, whatever they tell",
+        MWMS, GANG,
+        [*there(*GANG), Tick(21), Progressed(21.1, None), Looked(21.2, None), Tick(41)],
+        [LookForLife()],
+        timeouts=Timeouts(stalled_s=20),
     ),
     History(
         "a script that tells no steps may be silent for as long as it likes",
@@ -355,6 +416,9 @@ def test_history(history: History) -> None:
     run, done = told(history)
     assert done == history.commands
     assert run.outcome == history.outcome
+    if history.blames is not None:
+        assert run.first_failure == history.blames
+        assert run.tasks[history.blames].state is TaskState.FAILED
     assert run.phase is (Phase.RUNNING if history.outcome is None else Phase.FINISHED)
 
 

@@ -122,6 +122,17 @@ def test_out_of_time(launching: Launching) -> None:
     assert not launching.living()
 
 
+def test_a_silent_task_that_writes_event_files_goes_on(launching: Launching) -> None:
+    """Where tasks print nothing, TensorBoard's event files that grow are signs of life."""
+    launching.cluster("tasks: {chief: {}}\ntimeouts: {stalled_s: 0.5}\n")
+    logs = "d=$(echo $PWD/runs/*/output/chief-0)/logs/train; mkdir -p $d; "
+    grows = "for i in 1 2 3 4 5 6 7 8; do echo $i >>$d/events.out.tfevents.1.h; sleep 0.2; done"
+    done = launching.run(*sh(logs, grows))
+    assert done.code == 0, done.out
+    assert "no progress" not in done.out
+    assert "LookForLife" in [event["what"] for event in launching.events()]
+
+
 def test_limits_beyond_any_clock(launching: Launching) -> None:
     """A limit longer than a clock can count is no limit, and no error."""
     launching.cluster("tasks: {chief: {}}\ntimeouts: {run_s: 1.0e+300, grace_s: 1.0e+300}\n")

@@ -2,6 +2,8 @@
 
 import functools
 import subprocess
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -209,3 +211,30 @@ def _says(host: Host, argv: tuple[str, ...], word: str) -> bool:
 def _reaches(bed: Testbed, host: Host) -> bool:
     said = ssh(bed, "-o", "ConnectTimeout=2", host.name, "true")
     return said.returncode == 0
+
+
+def test_a_clock_of_its_own(testbed: Testbed) -> None:
+    """A host's clock can be wrong: in `date`, and in every time that its Docker tells."""
+    host = testbed.hosts[1]
+    host.docker("run", "-d", "--name=timed", BUSYBOX, "sh", "-c", "echo up; sleep 1000")
+    try:
+        host.skew_clock(3600)
+        ahead = [float(ssh(testbed, "h2", "date +%s.%N").stdout) - time.time()]
+        told = host.engine.request("GET", "/containers/timed/json")
+        stamp = host.docker("logs", "--timestamps", "timed").split()[0]
+        info = host.engine.request("GET", "/info")
+        now = datetime.now(UTC)
+        for text in (told["State"]["StartedAt"], told["Created"], stamp, info["SystemTime"]):
+            ahead.append((datetime.fromisoformat(text) - now).total_seconds())
+        (listed,) = host.engine.request("GET", "/containers/json")
+        ahead.append(listed["Created"] - now.timestamp())
+        assert [round(each / 60) for each in ahead] == 6 * [60]
+        since = int(now.timestamp()) + 3600 - 60
+        assert host.docker("logs", f"--since={since}", "timed") == "up"
+        assert host.docker("logs", f"--since={since + 120}", "timed") == ""
+        assert told["State"]["FinishedAt"].startswith("0001-")
+    finally:
+        host.mend_clock()
+        host.docker("rm", "-f", "timed")
+    assert abs(float(ssh(testbed, "h2", "date +%s.%N").stdout) - time.time()) < 30
+    assert host.engine.answers

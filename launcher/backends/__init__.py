@@ -67,6 +67,12 @@ class Backend(Protocol):
         announced: its processes of which markers said that they may be asked. May take seconds.
         """
 
+    def event_files_age_s(self) -> float | None:
+        """Return how long ago an event file of a task that lives last grew. May take seconds.
+
+        None where there are none, or a host does not tell.
+        """
+
     def follow_plan(self, plan: Plan) -> None:
         """From now on start tasks as this plan of the same run says."""
 

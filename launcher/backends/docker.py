@@ -11,19 +11,20 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from launcher import creation
-from launcher.at_once import within
+from launcher import creation, event_files
+from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report, listening
 from launcher.backends.leases import Leases
 from launcher.backends.made import Made, daemon_restarted, end_of, ended_at, signal
 from launcher.claiming import Claims
 from launcher.container import Container
 from launcher.container_logs import LogFollower
-from launcher.container_logs.follower import UNREACHABLE_S
+from launcher.container_logs.retries import Unreachable
 from launcher.engine import EngineError
 from launcher.errors import HostError
 from launcher.events import Exited, Lost, Started, StartFailed
 from launcher.hosts import Machine
+from launcher.logins import UNREACHABLE_S
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.provision import Supply
 from launcher.results import Results, remove_container
@@ -86,7 +87,11 @@ class DockerBackend:
 
     def _adopt(self, container: Container, attempt: int, log_path: str, report: Report) -> None:
         task = container.task
-        machine = self._machines[container.host]
+        machine = self._machines.get(container.host)
+        if machine is None:
+            why = f"{container.host}: cannot be reached"
+            report(Lost(time.monotonic(), task, attempt, why))
+            return
         name = creation.container_name(self._plan.run_id, task, attempt)
         try:
             with machine.engine.errors(f"does not describe {task}"):
@@ -96,6 +101,9 @@ class DockerBackend:
             made = Made(container, attempt, machine, described["Id"], report)
             follower = self._follower(made, log_path)
         except (HostError, OSError) as error:
+            if isinstance(error, EngineError) and error.status == _GONE:
+                report(_removed(container, attempt))
+                return
             report(StartFailed(time.monotonic(), task, attempt, str(error)))
             return
         self._latest[task] = made
@@ -126,6 +134,17 @@ class DockerBackend:
             return inside.dump(made.machine.engine, made.id, announced)
         except HostError as error:
             return Stacks(problems=(str(error),))
+
+    def event_files_age_s(self) -> float | None:
+        """Return how long ago an event file of a task that lives last grew."""
+        shared = self._plan.checkpoint_dir
+
+        def age_s(made: Made) -> float | None:
+            folders = (made.container.output_dir, shared)
+            return event_files.age_inside_s(made.machine.engine, made.id, folders)
+
+        told = attempts(tuple(self._latest.values()), age_s)
+        return min((age for age in told if isinstance(age, float)), default=None)
 
     def follow_plan(self, plan: Plan) -> None:
         """From now on start tasks as this plan of the same run says."""
@@ -205,7 +224,6 @@ class DockerBackend:
         again: bool,
     ) -> Made:
         engine = machine.engine
-        engine = machine.engine
 
         def body(watched: bool) -> dict[str, object]:
             return self._provision.request(self._plan, machine, container, attempt, watched=watched)
@@ -256,8 +274,7 @@ class DockerBackend:
             self._follow(made, follower)
             state = self._state_at_end(made)
             if state is None:
-                why = f"{made.container.host}: somebody removed its container"
-                return Exited(time.monotonic(), task, made.attempt, _KILLED, why)
+                return _removed(made.container, made.attempt)
             code, reason = end_of(made, state)
             if code in _DAEMON_SIGNALS and not reason and daemon_restarted(made):
                 why = f"{made.container.host}: its Docker was stopped, which ended {task}"
@@ -278,6 +295,8 @@ class DockerBackend:
         api = made.machine.engine.api
         try:
             follower.run()
+        except Unreachable:
+            raise
         except (HostError, OSError) as error:
             host = made.container.host
             with made.machine.engine.errors("does not answer"):
@@ -324,6 +343,11 @@ class DockerBackend:
             within(_SIGNAL_S, lambda: signal(made, "SIGKILL"), why)
         except HostError as error:
             made.report(self._lost(made, f"{error}; it may run on there"))
+
+
+def _removed(container: Container, attempt: int) -> Exited:
+    why = f"{container.host}: somebody removed its container"
+    return Exited(time.monotonic(), container.task, attempt, _KILLED, why)
 
 
 def _in_thread(name: str, do: Callable[..., None], *args: object) -> None:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
-from launcher import orphans, ports
+from launcher import event_files, orphans, ports
 from launcher.backends import Homecoming, Report, oom, session
 from launcher.container import Container
 from launcher.errors import HostError, InputError, Problem
@@ -114,6 +114,12 @@ class ProcessBackend:
         """Return where a task is; what can say so itself says it in its log."""
         process = self._processes.get(task)
         return here.dump(process.pid, announced) if process else Stacks()
+
+    def event_files_age_s(self) -> float | None:
+        """Return how long ago an event file of a task that lives last grew."""
+        living = [c for c in self._plan.tasks if c.task in self._processes]
+        folders = {c.output_dir for c in living} | {self._plan.checkpoint_dir}
+        return event_files.age_here_s(folders)
 
     def follow_plan(self, plan: Plan) -> None:
         """From now on start tasks as this plan of the same run says."""

@@ -2,16 +2,17 @@
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from launcher import supervision
 from launcher.cli import say_error
 from launcher.cli.arguments import Words, parser
 from launcher.cli.command import Command
-from launcher.cli.reaching import reached, runs_folder
+from launcher.cli.prompt import ask_unseen
+from launcher.cli.reaching import reached, runs_folder, unreachable_s
 from launcher.cli.which_run import folder_of, hosts_of, name_on_hosts
 from launcher.errors import HostError, InputError, Problem
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
     from launcher.backends import Backend
     from launcher.claiming import Claims
+    from launcher.files.secrets import Secrets
     from launcher.found import Found
     from launcher.hosts import Machine
     from launcher.logs import Console
     from launcher.plan import Plan
+    from launcher.readings import Reading
     from launcher.task import TaskId
 
 
@@ -53,7 +56,10 @@ def take_up(options: "Namespace", run_dir: Path | None, *, stop: bool) -> int:
         name = run_dir.name if run_dir else name_on_hosts(options.run, machines)
         folder = run_dir or runs_folder(options.runs_dir) / name
         try:
-            return _take_up(name, folder, machines, stop=stop, as_json=options.json)
+            run = _there(name, folder, machines)
+            for why in unreached.values():
+                say_error(f"launch: {why}")
+            return _take_up(run, machines, stop=stop, as_json=options.json)
         except HostError as error:
             raise HostError("\n".join([str(error), *unreached.values()])) from None
 
@@ -67,71 +73,164 @@ def _watch(run_dir: Path, holder: supervision.Holder) -> int:
     return follow(run_dir)
 
 
-def _take_up(
-    run_id: str, run_dir: Path, machines: "Mapping[str, Machine]", *, stop: bool, as_json: bool
-) -> int:
+class _There(NamedTuple):
+    """A run as its containers tell of it.
+
+    containers: those of all attempts, on the hosts that could be reached.
+    latest: of each task that has one there its latest.
+    """
+
+    plan: "Plan"
+    containers: "list[Found]"
+    latest: "Mapping[TaskId, Found]"
+
+    @property
+    def adopted(self) -> "dict[TaskId, int]":
+        """Of each task the number of its latest attempt; where that is gone, of the newest."""
+        newest = max(map(_number, self.containers))
+        tasks = (container.task for container in self.plan.tasks)
+        return {t: self.latest[t].attempt if t in self.latest else newest for t in tasks}
+
+
+def _there(run_id: str, run_dir: Path, machines: "Mapping[str, Machine]") -> _There:
+    """Return the run as its hosts tell of it.
+
+    Raises:
+        InputError: nothing of it is there.
+        HostError: what is there does not do to take it up.
+    """
     from launcher import plan_label
+    from launcher.at_once import at_all
+    from launcher.found import found
+
+    listed = at_all(machines.values(), lambda machine: found(machine.engine, run_id))
+    containers = [one for each in listed for one in each]
+    if not containers:
+        what = "no container of it is on its hosts; launch resume goes on with a run that ended"
+        raise InputError(Problem(run_id, what))
+    newest = max(containers, key=_number)
+    run = _There(
+        plan_label.read(run_id, newest.plan, str(run_dir)), containers, _latest(containers)
+    )
+    if missing := list(_missing(run, machines)):
+        what = "launch collect brings home what is there"
+        raise HostError(f"{run_id}: {', '.join(missing)}; {what}")
+    return run
+
+
+def _missing(run: _There, machines: "Mapping[str, Machine]") -> Iterator[str]:
+    """Yield why tasks without a container, or the run, can be neither watched nor begun again."""
+    tasks, first = run.plan.tasks, run.plan.tasks[0]
+    if first.host not in machines:  # the lease is there
+        what = f"{first.task} was on {first.host}, which alone can tell whether"
+        yield f"{what} another launcher supervises the run, and cannot be reached"
+    for c in tasks:
+        group = next((group for group in run.plan.alike if c.task in group), ())
+        if c.task in run.latest or (c is first and c.host not in machines):
+            continue
+        if c.host not in machines and not run.plan.restarts.move:
+            yield f"{c.task} was on {c.host}, which cannot be reached (restarts.move is not set)"
+        elif not run.latest.keys() & set(group):
+            yield f"{c.task} has no container on its hosts, and no other task is like it"
+
+
+def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_json: bool) -> int:
     from launcher.at_once import at_all
     from launcher.backends.docker import DockerBackend
     from launcher.cli.collect import log_home
-    from launcher.cli.containers import unreachable_s
     from launcher.cli.interruption import superseded
     from launcher.cli.perform import perform
-    from launcher.found import found
+    from launcher.files.secrets import Secrets
     from launcher.heritage import Heritage
     from launcher.lease import Lease
     from launcher.results import Collecting, Results
     from launcher.transfers import Transfers
 
-    there = [one for each in at_all(machines.values(), lambda m: found(m.engine, run_id))
-             for one in each]  # fmt: skip
-    if not there:
-        what = "no container of it is on its hosts; launch resume goes on with a run that ended"
-        raise InputError(Problem(run_id, what))
-    latest = _latest(there)
-    plan = plan_label.read(run_id, max(latest.values(), key=_number).plan, str(run_dir))
-    missing = [str(c.task) for c in plan.tasks if c.task not in latest]
-    if missing:
-        what = f"{', '.join(missing)} never came to be; launch collect brings home what is there"
-        raise HostError(f"{run_id}: {what}")
+    plan, run_dir = run.plan, Path(run.plan.run_dir)
     chief = machines[plan.tasks[0].host]
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    lease = Lease(run_id, chief.name, chief.start, superseded)
+    lease = Lease(plan.run_id, chief.name, chief.start, superseded)
     with lease.held(at_once=True), _claimed(plan, machines) as claims:
-        earlier = [one for one in there if latest[one.task] is not one]
+        earlier = [one for one in run.containers if run.latest[one.task] is not one]
         at_all(earlier, lambda one: log_home(run_dir, machines[one.host], one))
+        given = Secrets({}) if stop else _secrets(run, machines)
 
         def backend(console: "Console") -> "Backend":
             transfers = Transfers(console.show_status if console.is_terminal else None, console.say)
-            how = Collecting(run_id, run_dir, False, transfers.report)
+            how = Collecting(plan.run_id, run_dir, False, transfers.report)
             return DockerBackend(
-                plan, machines, Heritage(run_id), Results(how), claims, console.say,
-                unreachable_s(os.environ),
+                plan, machines, Heritage(plan.run_id, machines, run.containers, given),
+                Results(how), claims, console.say, unreachable_s(os.environ),
             )  # fmt: skip
 
         asked = Command(Words({}, [], False), str(run_dir.parent), goes_on=True)
-        adopted = {task: one.attempt for task, one in latest.items()}
-        return perform(plan, backend, None, asked, adopted=adopted, stop=stop, as_json=as_json)
+        return perform(
+            plan, backend, lambda lost: _placed_anew(plan, machines, claims, lost), asked,
+            adopted=run.adopted, stop=stop, as_json=as_json,
+        )  # fmt: skip
+
+
+def _secrets(run: _There, machines: "Mapping[str, Machine]") -> "Secrets":
+    """Return what the user gives for secrets that a task does not hold any more."""
+    from launcher.files.secrets import Secrets
+    from launcher.heritage import lost_secrets
+
+    lost = lost_secrets(run.plan.secrets, machines, run.latest.values())
+    ask = ask_unseen()
+    if lost and ask is None:
+        names = ", ".join(lost)
+        say_error(f"launch: a task does not hold its secrets any more ({names}): if it starts "
+                  "again, it lacks them; attach at a terminal to be asked for them")  # fmt: skip
+    return Secrets({name: os.fsencode(ask(f"secret {name}: ")) for name in lost} if ask else {})
+
+
+def _readings(
+    plan: "Plan", machines: "Mapping[str, Machine]", without: frozenset[str] = frozenset()
+) -> "Mapping[str, Reading]":
+    """Return what hosts have, as if the run held nothing there. Raises HostError."""
+    from launcher import questions, readings
+
+    there = {name: machine for name, machine in machines.items() if name not in without}
+    question = questions.question(any(c.gpus for c in plan.tasks), ())
+    read, silent = readings.read(there.values(), dict.fromkeys(there, question))
+    if silent:
+        raise HostError("\n".join(silent.values()))
+    return {name: reading.without(plan.run_id) for name, reading in read.items()}
 
 
 @contextmanager
 def _claimed(plan: "Plan", machines: "Mapping[str, Machine]") -> "Iterator[Claims]":
     """Hold again what the run's earlier launcher claimed of its hosts."""
-    from launcher import claiming, questions, readings
+    from launcher import claiming
 
-    question = questions.question(any(c.gpus for c in plan.tasks), ())
-    read, silent = readings.read(machines.values(), dict.fromkeys(machines, question))
-    if silent:
-        raise HostError("\n".join(silent.values()))
+    own = _readings(plan, machines)
     with claiming.Claims(
         plan.run_id, machines, lambda text: say_error(f"launch: {text}")
     ) as claims:
-        own = {name: reading.without(plan.run_id) for name, reading in read.items()}
-        claims.take(claiming.wanted(plan, own), claiming.names(own), (), wait=False)
+        here = plan._replace(tasks=tuple(c for c in plan.tasks if c.host in own))
+        claims.take(claiming.wanted(here, own), claiming.names(own), (), wait=False)
         yield claims
 
 
-def _latest(containers: "list[Found]") -> "dict[TaskId, Found]":
+def _placed_anew(
+    plan: "Plan", machines: "Mapping[str, Machine]", claims: "Claims", lost: frozenset[str]
+) -> "Plan":
+    """Return the run's plan with places that are free now, claimed. Raises InputError, HostError.
+
+    Where cluster.yaml has changed since, its hosts are those of now.
+    """
+    from launcher import claiming, preflight, replanning
+
+    own = _readings(plan, machines, lost)
+    hosts = {name: machines[name].host for name in own}
+    facts = {name: reading.facts() for name, reading in own.items()}
+    again = replanning.placed_anew(plan, hosts, facts, lost)
+    preflight.check(again, own)
+    claims.take(claiming.wanted(again, own), claiming.names(own), (), wait=False)
+    return again
+
+
+def _latest(containers: "Iterable[Found]") -> "dict[TaskId, Found]":
     return {one.task: one for one in sorted(containers, key=_number)}
 
 

@@ -19,10 +19,10 @@ from launcher.cli.before_run import before_run
 from launcher.cli.docker_here import local_engine
 from launcher.cli.interruption import interruptible, superseded
 from launcher.cli.perform import perform
+from launcher.cli.reaching import unreachable_s
 from launcher.cli.show import show
-from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.engine import Engine
-from launcher.errors import HostError, InputError, Problem
+from launcher.errors import HostError, InputError
 from launcher.found import found
 from launcher.hosts import Machine, Opened
 from launcher.images import Images
@@ -37,7 +37,6 @@ from launcher.readings import PORTS, Reading, read
 from launcher.results import Collecting, Results
 from launcher.transfers import Transfers
 
-_UNREACHABLE = "LAUNCH_UNREACHABLE_S"
 _PLENTY = 512  # ports and GPUs, of a host that did not say what it has
 
 
@@ -221,15 +220,6 @@ def _planned_again(
     preflight.check(again, readings)
     claims.take(claiming.wanted(again, readings), claiming.names(readings), (), wait=False)
     return again
-
-
-def unreachable_s(environ: Mapping[str, str]) -> float:
-    """Return after how long a host that cannot be reached is given up."""
-    text = environ.get(_UNREACHABLE, "")
-    try:
-        return float(text) if text else UNREACHABLE_S
-    except ValueError:
-        raise InputError(Problem(f"${_UNREACHABLE}", f"expected seconds, got {text!r}")) from None
 
 
 def engine_here() -> Engine | None:

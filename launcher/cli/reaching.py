@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from launcher import config
 from launcher.cli.prompt import ask_unseen
 from launcher.cluster import Backend, Host
-from launcher.logins import Logins
+from launcher.errors import InputError, Problem
+from launcher.logins import UNREACHABLE_S, Logins
 
 if TYPE_CHECKING:
     from launcher.hosts import Opened
 
 CLUSTER = "cluster.yaml"
+_UNREACHABLE = "LAUNCH_UNREACHABLE_S"
 _CONNECT_S = 8.0  # who reads about runs does not wait long for a host that is gone
 
 
@@ -37,10 +39,20 @@ def cluster_hosts(cluster: str | None) -> Mapping[str, Host] | None:
     return spec.hosts if spec.backend is Backend.DOCKER else {}
 
 
+def unreachable_s(environ: Mapping[str, str]) -> float:
+    """Return after how long a host that cannot be reached is given up."""
+    text = environ.get(_UNREACHABLE, "")
+    try:
+        return float(text) if text else UNREACHABLE_S
+    except ValueError:
+        raise InputError(Problem(f"${_UNREACHABLE}", f"expected seconds, got {text!r}")) from None
+
+
 @contextlib.contextmanager
 def reached(hosts: Mapping[str, Host]) -> "Iterator[Opened]":
     """Reach all of these hosts at once; the logins go on while this machine imports the rest."""
-    with Logins(hosts, ask_unseen(), connect_s=_CONNECT_S) as logins:
+    gone_s = unreachable_s(os.environ)
+    with Logins(hosts, ask_unseen(), connect_s=_CONNECT_S, unreachable_s=gone_s) as logins:
         from launcher.hosts import opened
 
         with opened(hosts, logins) as found:

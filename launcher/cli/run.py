@@ -1,5 +1,6 @@
 """`launch [OPTIONS] TRAINER …`: plan a run, show it or perform it, and report."""
 
+import os
 import sys
 
 from launcher import config, facts
@@ -57,10 +58,12 @@ def _check_gpus(made: Plan) -> None:
 
 def _in_containers(asked: Asked, *, dry: bool) -> int:
     from launcher.cli.prompt import ask_unseen
+    from launcher.cli.reaching import unreachable_s
     from launcher.logins import Logins
 
     scripts = {name: question.script for name, question in asked.questions.items()}
-    with Logins(asked.hosts, ask_unseen(), scripts) as logins:
+    gone_s = unreachable_s(os.environ)
+    with Logins(asked.hosts, ask_unseen(), scripts, unreachable_s=gone_s) as logins:
         from launcher.hosts import opening  # while hosts answer: it takes a while too
 
         with opening(asked.hosts, logins) as all_open:

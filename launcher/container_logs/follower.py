@@ -18,8 +18,7 @@ from launcher.container_logs.record import FilesError, LogFiles, Record
 from launcher.container_logs.retries import Retries
 from launcher.engine import Engine, EngineError
 from launcher.errors import HostError
-
-UNREACHABLE_S = 120.0
+from launcher.logins import UNREACHABLE_S
 
 _OVER_UNREACHABLE_S = 20.0
 _CHUNK_BYTES = 1 << 18
@@ -154,7 +153,7 @@ class LogFollower:
                     self._store(frames.cut(data))
                 frames.end(is_whole=not follow)
         finally:
-            self._retries.heard()
+            self._retries.heard(self._engine.silent_s())
 
     def _store(self, messages: Messages) -> None:
         messages = self._receiver.accept(messages)

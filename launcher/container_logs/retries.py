@@ -10,18 +10,23 @@ _LONGEST_PAUSE_S = 5.0
 _MOST_FAULTS = 8  # in a row of an engine that answers
 
 
+class Unreachable(HostError):
+    """A host was silent for too long."""
+
+
 class Retries:
     """Paces the retries on one engine, and ends them when it was silent for `unreachable_s`."""
 
     def __init__(self, unreachable_s: float) -> None:
         self._unreachable_s = unreachable_s
         self._jitter = random.SystemRandom()
+        self._heard_at = 0.0
         self.heard()
         self.moved()
 
-    def heard(self) -> None:
-        """The engine answers."""
-        self._heard_at = time.monotonic()
+    def heard(self, ago_s: float = 0.0) -> None:
+        """The engine answers, or did so `ago_s` before."""
+        self._heard_at = max(self._heard_at, time.monotonic() - ago_s)
 
     def moved(self) -> None:
         """Something new has come: what fails next fails for the first time."""
@@ -32,7 +37,7 @@ class Retries:
         """Raise a HostError when the host has been unreachable for too long."""
         silent_s = time.monotonic() - self._heard_at
         if silent_s > min(self._unreachable_s, at_most_s):
-            raise HostError(
+            raise Unreachable(
                 f"{error}; after {silent_s:.0f} s of this its containers' logs are not followed "
                 "any more; the containers keep them"
             ) from None

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from launcher.errors import HostError
 from launcher.ssh import commands, socket_access
@@ -30,6 +30,12 @@ _PAUSE_S = 0.1
 _PROHIBITED = 1  # RFC 4254, 5.1
 
 
+class Dial(Protocol):
+    """Makes a transport that is logged in; `again`: to a host that was there before."""
+
+    def __call__(self, *, again: bool) -> "HostTransport": ...
+
+
 class Connection:
     """The connection to one host. Every method may be called from any thread.
 
@@ -37,7 +43,7 @@ class Connection:
     OSError.
     """
 
-    def __init__(self, target: Target, dial: Callable[[], "HostTransport"]) -> None:
+    def __init__(self, target: Target, dial: "Dial") -> None:
         """`dial` makes a transport that is logged in."""
         self.target = target
         self._dial = dial
@@ -62,6 +68,12 @@ class Connection:
         """Whether there is a connection, as far as is known."""
         transport = self._transport
         return transport is not None and transport.is_active()
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come from the host; of one that is there some seconds at most."""
+        transport = self._transport
+        return 0.0 if transport is None else transport.silent_s
 
     def open_socket(self, path: str) -> SocketLike:
         """Return a connection to the Unix socket at `path` on the host.
@@ -153,7 +165,7 @@ class Connection:
             if self._closed:
                 raise self._error("the connection was closed")
             if self._transport is None or not self._transport.is_active():
-                self._transport = self._dial()
+                self._transport = self._dial(again=self._transport is not None)
             return self._transport
 
     def _opened(self, open_channel: Callable[["HostTransport"], "Channel"]) -> "Channel | None":

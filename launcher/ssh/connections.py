@@ -1,8 +1,11 @@
 """All hosts of a run: their connections, the jump hosts they share, the user's keys."""
 
+import math
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from launcher.ssh.settings import Config, Route, Settings
     from launcher.ssh.transport import HostTransport
 
+_AGAIN_PART = 1 / 4  # of the time after which a host is given up, for each try to reach it again
+
 
 class Connections:
     """Every connection of a run. Its methods may be called from any thread."""
@@ -27,18 +32,21 @@ class Connections:
         home: Path | None = None,
         ask: Callable[[str], str] | None = None,
         connect_s: float | None = None,
+        unreachable_s: float = math.inf,
     ) -> None:
         """Connect to nothing yet.
 
         home: holds .ssh.
         ask: prompts for a passphrase; None where nobody can answer.
         connect_s: how long to try a host for which the user's files set no ConnectTimeout.
+        unreachable_s: after how long a host that was there is given up.
         """
         from launcher.ssh.login import Keys
 
         with without("invoke"):  # for `Match exec`, which settings does; costs a third
             import paramiko  # noqa: F401
         self._connect_s = connect_s
+        self._unreachable_s = unreachable_s
         self._home = home or Path(os.path.expanduser("~"))
         self._keys = Keys(ask)
         self._pacing = Pacing()
@@ -55,7 +63,7 @@ class Connections:
         with self._lock:
             if target not in self._of_target:
                 jump = self._jump_at(target)
-                self._of_target[target] = jump or Connection(target, lambda: self._dial(target))
+                self._of_target[target] = jump or Connection(target, partial(self._dial, target))
             return self._of_target[target]
 
     def shown_key(self, settings: "Settings") -> "HostKey":
@@ -88,16 +96,20 @@ class Connections:
         for connection in (*ends, *jumps):
             connection.close()
 
-    def _dial(self, target: Target) -> "HostTransport":
+    def _dial(self, target: Target, *, again: bool) -> "HostTransport":
+        return self._dialled(self.settings(target), again=again)
+
+    def _dialled(self, settings: "Settings", *, again: bool) -> "HostTransport":
+        """Return a transport to a host; one that was there is not tried `again` for long."""
         from launcher.ssh.dialing import dial
 
-        settings = self.settings(target)
-        return dial(settings, self._keys, self._pacing, self._jump(settings))
+        if again:
+            limit_s = min(settings.connect_timeout_s, _AGAIN_PART * self._unreachable_s)
+            settings = replace(settings, connect_timeout_s=limit_s)
+        return dial(settings, self._keys, self._pacing, self._jump(settings), self._unreachable_s)
 
     def _jump(self, settings: "Settings") -> Connection | None:
         """Return the connection to the jump host before a host, shared by all behind it."""
-        from launcher.ssh.dialing import dial
-
         before = settings.route.jump
         if before is None:
             return None
@@ -106,7 +118,7 @@ class Connections:
                 of_target = (c for t, c in self._of_target.items() if self._is_route(t, before))
                 self._jumps[before.route] = next(of_target, None) or Connection(
                     before.target,
-                    lambda: dial(before, self._keys, self._pacing, self._jump(before)),
+                    partial(self._dialled, before),
                 )
             return self._jumps[before.route]
 

@@ -37,8 +37,12 @@ class Jump(Protocol):
     def open_tcp(self, host: str, port: int, timeout_s: float) -> "Channel": ...
 
 
-def dial(settings: Settings, keys: Keys, pacing: Pacing, jump: Jump | None) -> "HostTransport":
+def dial(
+    settings: Settings, keys: Keys, pacing: Pacing, jump: Jump | None, unreachable_s: float
+) -> "HostTransport":
     """Return a transport to a host, logged in.
+
+    unreachable_s: after how long a host is given up: its silence is noticed before.
 
     Raises:
         HostError: that names the host and what to do.
@@ -61,7 +65,7 @@ def dial(settings: Settings, keys: Keys, pacing: Pacing, jump: Jump | None) -> "
             return attempt()
 
     transport = _patiently(in_turn, settings)
-    transport.keep_alive()
+    transport.keep_alive(unreachable_s)
     return transport
 
 

@@ -50,9 +50,14 @@ class HostTransport(Transport):
         options.ciphers = _preferred(_CIPHERS, options.ciphers)
         options.key_types = _preferred(host_key_types, options.key_types)
 
-    def keep_alive(self) -> None:
-        """From now on notice a host that is gone without a word."""
-        self._wire.watch(self._ask_for_life)
+    def keep_alive(self, unreachable_s: float) -> None:
+        """From now on notice a host that is gone without a word, before it is to be given up."""
+        self._wire.watch(self._ask_for_life, unreachable_s)
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come; of a host that is there some seconds at most."""
+        return self._wire.silent_s
 
     def open_stream_local(self, path: str, timeout_s: float) -> Channel:
         """Return a channel to the Unix socket at `path` on the host.

@@ -7,6 +7,7 @@ a network that was cut without a word, also behind a jump host.
 
 import contextlib
 import errno
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -15,6 +16,8 @@ _READ_BYTES = 256 * 1024
 _TICK_S = 1.0
 _QUIET_S = 4.0  # silence after which the host is asked for a sign of life
 SILENT_S = 10.0  # silence, after having asked, that means a lost connection
+# Of the time after which a host is given up; both are shorter where that is.
+_QUIET_PART, _SILENT_PART = 1 / 4, 1 / 2
 
 
 class ByteStream(Protocol):
@@ -37,12 +40,23 @@ class Wire:
         self._heard_at = time.monotonic()
         self._asked_at: float | None = None
         self._ask: Callable[[], None] | None = None
+        self._quiet_s, self._silent_s = _QUIET_S, SILENT_S
         stream.settimeout(_TICK_S)
 
-    def watch(self, ask: Callable[[], None]) -> None:
-        """From now on call `ask` where the host is quiet, and expect an answer."""
+    def watch(self, ask: Callable[[], None], unreachable_s: float = math.inf) -> None:
+        """From now on call `ask` where the host is quiet, and expect an answer.
+
+        unreachable_s: after how long a host is given up: the connection is lost before.
+        """
         self._heard_at = time.monotonic()
+        self._quiet_s = min(_QUIET_S, _QUIET_PART * unreachable_s)
+        self._silent_s = min(SILENT_S, _SILENT_PART * unreachable_s)
         self._ask = ask
+
+    @property
+    def silent_s(self) -> float:
+        """How long nothing has come."""
+        return time.monotonic() - self._heard_at
 
     def recv(self, size: int) -> bytes:
         """Return up to `size` bytes. Raises TimeoutError after a tick without any."""
@@ -61,7 +75,7 @@ class Wire:
 
     def send(self, data: bytes) -> int:
         """Return how many bytes were sent. Raises TimeoutError after a tick without any."""
-        give_up_at = time.monotonic() + SILENT_S
+        give_up_at = time.monotonic() + self._silent_s
         while True:
             try:
                 return self._stream.send(data)
@@ -88,11 +102,11 @@ class Wire:
         if self._ask is None:
             return
         now = time.monotonic()
-        if self._asked_at is not None and now - self._asked_at > SILENT_S:
+        if self._asked_at is not None and now - self._asked_at > self._silent_s:
             # Not a TimeoutError: paramiko takes that for a tick.
             raise ConnectionAbortedError(
                 errno.ECONNABORTED, f"no answer for {now - self._heard_at:.0f} s"
             )
-        if self._asked_at is None and now - self._heard_at > _QUIET_S:
+        if self._asked_at is None and now - self._heard_at > self._quiet_s:
             self._asked_at = now
             self._ask()

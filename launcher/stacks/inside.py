@@ -2,12 +2,11 @@
 
 from collections.abc import Collection
 
-from launcher.at_once import within
 from launcher.engine import Engine
 from launcher.errors import HostError
+from launcher.execution import output
 from launcher.stacks import Process, Stacks, py_spy_answer, py_spy_command, ways
 
-_ANSWER_S = 15.0
 # Lists the processes of a container as `_parsed` reads them; needs /bin/sh alone.
 _LIST = """
 for d in /proc/[0-9]*; do
@@ -35,7 +34,7 @@ def dump(engine: Engine, container_id: str, announced: Collection[int] = ()) -> 
 
 
 def _dump(engine: Engine, container_id: str, announced: Collection[int]) -> Stacks:
-    listed = _executed(engine, container_id, "sh", "-c", _LIST)
+    listed = output(engine, container_id, "sh", "-c", _LIST)
     lines = listed.splitlines()
     processes = tuple(process for line in lines if (process := _parsed(line)))
     if not processes:
@@ -44,10 +43,10 @@ def _dump(engine: Engine, container_id: str, announced: Collection[int]) -> Stac
     found = ways(processes, announced, has_py_spy="py-spy" in lines)
     texts, problems = [], list(found.problems)
     for pid in found.ask:
-        told = _executed(engine, container_id, "sh", "-c", f"kill -USR1 {pid}")
+        told = output(engine, container_id, "sh", "-c", f"kill -USR1 {pid}")
         problems += told.splitlines()
     for pid in found.read:
-        told = _executed(engine, container_id, *py_spy_command("py-spy", pid))
+        told = output(engine, container_id, *py_spy_command("py-spy", pid))
         text, problem = py_spy_answer(told, pid)
         texts.append(text)
         problems += [problem] if problem else []
@@ -62,15 +61,3 @@ def _parsed(line: str) -> Process | None:
         return Process(int(parts[0]), parts[1], int(parts[2] or "0", 16), parts[3])
     except ValueError:
         return None
-
-
-def _executed(engine: Engine, container_id: str, *argv: str) -> str:
-    """Return what a program prints inside a container. Raises HostError."""
-
-    def run() -> bytes:
-        with engine.errors("cannot run a program in a container"):
-            made = engine.api.exec_create(container_id, list(argv))
-            return bytes(engine.api.exec_start(made["Id"]))
-
-    why = f"{engine.host}: a program that was started in a container does not end"
-    return within(_ANSWER_S, run, why).decode(errors="replace")

@@ -14,7 +14,8 @@ from tests.testbed import Testbed
 
 _OURS_END_S = 10.0
 #: What a host of the testbed runs of itself.
-_OF_HOSTS = ("sshd", "dockerd", "containerd", "docker-proxy", "sleep", "sh /", "unshare")
+_OF_HOSTS = ("sshd", "dockerd", "containerd", "docker-proxy", "sleep", "sh /", "unshare",
+             "clock_relay")  # fmt: skip
 
 
 def check_steps(trial: Trial, expected: Expected) -> None:

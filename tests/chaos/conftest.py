@@ -16,7 +16,8 @@ from tests.conftest import Launching
 from tests.testbed import Testbed
 from tests.testbed.python_image import give_python, take_python
 
-ROWS: pytest.StashKey[list[Row]] = pytest.StashKey()
+_ROW = "row of the chaos matrix"
+_ROWS: list[Row] = []
 IMAGE = "mnist_dist"
 _BUILT_S = 300.0
 
@@ -31,17 +32,33 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Take in the rows of a cell that has ended: in the process that hears of all of them.
+
+    Where cells run in several processes, their reports are what reaches the first one.
+    """
+    if report.when == "teardown":
+        _ROWS.extend(
+            Row.parse(str(value)) for name, value in report.user_properties if name == _ROW
+        )
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the table where $LAUNCH_CHAOS_TABLE says."""
-    path, rows = os.environ.get("LAUNCH_CHAOS_TABLE"), session.config.stash.get(ROWS, [])
-    if path and rows:
-        Path(path).write_text(written(rows, (cell for cell in cells() if senseless(cell))))
+    path, is_first = (
+        os.environ.get("LAUNCH_CHAOS_TABLE"),
+        not hasattr(session.config, "workerinput"),
+    )
+    if path and _ROWS and is_first:
+        Path(path).write_text(written(_ROWS, (cell for cell in cells() if senseless(cell))))
 
 
 @pytest.fixture
-def rows(request: pytest.FixtureRequest) -> list[Row]:
-    """The rows of the cells that have run."""
-    return request.config.stash.setdefault(ROWS, [])
+def rows(request: pytest.FixtureRequest) -> Iterator[list[Row]]:
+    """The rows of the cell that is tried."""
+    found: list[Row] = []
+    yield found
+    request.node.user_properties.extend((_ROW, row.as_text()) for row in found)
 
 
 @pytest.fixture(scope="session")

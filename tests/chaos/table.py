@@ -1,12 +1,14 @@
 """The matrix as it was run, as a table in Markdown."""
 
+import json
 import platform
 import sys
 import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from tests.chaos.cells import Cell, expected, senseless
+from tests.chaos.cells import Cell, Fault, Kind, When, Where, cells, expected, senseless
+from tests.chaos.trainers import FAKE
 
 
 class Row(NamedTuple):
@@ -23,10 +25,24 @@ class Row(NamedTuple):
     ended_s: float | None
     problem: str
 
+    def as_text(self) -> str:
+        """Return it as text that `parse` reads, for another process."""
+        return json.dumps(self)
+
+    @classmethod
+    def parse(cls, text: str) -> "Row":
+        """Return the row that a text is of."""
+        (kind, where, fault, when, role), *rest = json.loads(text)
+        return cls(Cell(Kind(kind), Where(where), Fault(fault), When(when), role), *rest)
+
 
 def written(rows: Iterable[Row], skipped: Iterable[Cell]) -> str:
     """Return the table of what was run, and the list of what makes no sense."""
-    rows = sorted(rows, key=lambda row: (row.trainer, row.cell.where, row.cell.kind))
+    places, order = list(Where), {cell: number for number, cell in enumerate(cells())}
+    rows = sorted(
+        rows,
+        key=lambda row: (row.trainer != FAKE.name, places.index(row.cell.where), order[row.cell]),
+    )
     bad = sum(bool(row.problem) for row in rows)
     lines = [
         f"{time.strftime('%Y-%m-%d')}: {len(rows)} cells, {len(rows) - bad} as expected. "
@@ -41,13 +57,13 @@ def written(rows: Iterable[Row], skipped: Iterable[Cell]) -> str:
         reasons.setdefault(senseless(cell), []).append(cell)
     if reasons:
         lines += ["", "Cells that make no sense:", ""]
-        lines += [_skipped(reason, cells) for reason, cells in reasons.items()]
+        lines += [_skipped(reason, left_out) for reason, left_out in reasons.items()]
     return "\n".join(lines) + "\n"
 
 
 def _row(row: Row) -> str:
     cell = row.cell
-    kind = cell.kind if row.trainer == "fake" else f"{cell.kind} (TensorFlow)"
+    kind = cell.kind if row.trainer == FAKE.name else f"{cell.kind} (TensorFlow)"
     wanted = expected(cell)
     again = _short(wanted.again, cell)
     seen = "as expected" if not row.problem else f"**{row.seen} {row.problem}**"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.cells import Cell, Fault, Kind, When, Where, cells, senseless
-from tests.chaos.table import Row
+from tests.chaos.table import Row, written
 from tests.chaos.trying import tried
 from tests.conftest import Launching
 from tests.testbed import Testbed
@@ -31,6 +31,7 @@ QUICK = {
     Cell(K.PSS, W.HOSTS, F.ATTACH, TRAINING),
     Cell(K.MWMS, W.HOSTS, F.RESUME, TRAINING),
     Cell(K.MWMS, W.HOSTS, F.REMOVED, TRAINING, "worker"),
+    Cell(K.MWMS, W.HOSTS, F.SKEW, TRAINING),
 }
 
 
@@ -64,6 +65,20 @@ def test_hosts(
 ) -> None:
     """Tasks in containers of three hosts, over SSH."""
     tried(cell, user, python_bed, rows)
+
+
+def test_the_table_is_the_same_whatever_ended_first() -> None:
+    """Rows that came from several processes, in any order, stand in the order of the cells."""
+    rows = [Row(cell, "fake", "failed (1)", None, 1.5, "") for cell in cells()]
+    rows.append(rows[0]._replace(trainer="TensorFlow", problem="ended otherwise"))
+    came = [Row.parse(row.as_text()) for row in reversed(rows)]
+    assert list(reversed(came)) == rows
+    table = written(came, ())
+    assert table == written(rows, ())
+    lines = [line for line in table.splitlines() if line.startswith(("| MWMS", "| PSS"))]
+    assert len(lines) == len(rows)
+    assert "| process | SIGKILL | chief | forming |" in lines[0]
+    assert lines[-1].startswith("| MWMS (TensorFlow)") and "**failed (1) ended" in lines[-1]
 
 
 def test_every_cell_is_told() -> None:

@@ -32,7 +32,12 @@ CONTAINERS = [
     Cell(K.PSS, W.HOSTS, F.ATTACH, TRAINING),
 ]
 
-pytestmark = [pytest.mark.chaos, pytest.mark.tensorflow, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.tensorflow,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("tensorflow"),  # one at a time, and one process that has the image
+]
 
 
 @pytest.mark.parametrize("cell", PROCESSES, ids=lambda cell: cell.name)

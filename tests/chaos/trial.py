@@ -175,6 +175,9 @@ class Trial:
         elif cell.fault is Fault.DISK:
             if cell.breaks_later:
                 self.fill()
+        elif cell.fault is Fault.SKEW:
+            if cell.breaks_later:
+                faults.send(self.mark, "worker:0", faults.SIGNALS[Fault.EXIT_1])
         else:
             assert self._bed is not None
             faults.break_host(cell, self._bed)

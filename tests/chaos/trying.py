@@ -1,6 +1,6 @@
 """One cell tried from its beginning to a clean end, and noted for the table."""
 
-from tests.chaos import after, disk
+from tests.chaos import after, clocks, disk
 from tests.chaos.cells import Cell, Fault, expected
 from tests.chaos.table import Row
 from tests.chaos.trainers import FAKE, TENSORFLOW, Trainer
@@ -20,7 +20,7 @@ def tried(
     seen: Seen | None = None
     problem = "did not come so far"
     try:
-        with disk.small(cell, user, bed) as trial.fill:
+        with disk.small(cell, user, bed) as trial.fill, clocks.skewed(cell, bed):
             seen = trial.perform()
             problem = "was not left as expected"
             check(trial, seen, ground, bed)
@@ -49,6 +49,8 @@ def check(trial: Trial, seen: Seen, ground: after.Ground, bed: Testbed | None) -
     if cell.fault in (Fault.CUT, Fault.CUT_MOVE):
         assert bed is not None
         come_back(trial, bed)
+    if cell.fault is Fault.SKEW:
+        clocks.check_times(trial)
     after.check_steps(trial, wanted)
     if trial.trainer is not TENSORFLOW:  # whose lines have no numbers
         after.check_lines(trial)

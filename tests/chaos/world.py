@@ -19,7 +19,8 @@ def cluster_yaml(cell: Cell, bed: Testbed | None, mark: str, image: str, slow: f
         "env": env,
         "tasks": _tasks(cell),
         "timeouts": _timeouts(cell, slow),
-        "restarts": {"backoff_s": 1, "move": cell.fault is Fault.CUT_MOVE},
+        "restarts": {"backoff_s": 1, "move": cell.fault is Fault.CUT_MOVE}
+        | ({"max": 0} if cell.fault is Fault.SKEW else {}),
     }
     if cell.where is not Where.PROCESS:
         value |= {"image": image, "backend": "docker"}

@@ -1,6 +1,7 @@
 """A run outlives its launcher, and another launcher takes it up: whatever happened meanwhile."""
 
 import json
+import os
 import shutil
 import signal
 
@@ -49,27 +50,90 @@ def test_taken_up_after_it_has_ended(user: Launching, remote: Engines, testbed: 
     until(lambda: remote.running() == [], "its end")
     done = user.run("attach", run)
     assert done.code == 0, done.err
+    assert "secret" not in done.err
     assert steps(user) == list(range(1, 61))
     assert remote.left() == []
 
 
 def test_taken_up_on_another_machine(user: Launching, remote: Engines, testbed: Testbed) -> None:
-    """Nothing but cluster.yaml is needed: what a restart takes is in the earlier container."""
+    """Nothing but cluster.yaml is needed: what a restart takes is in the earlier container.
+
+    A secret that is not there any more is asked for.
+    """
     user.write("note.txt", "kept")
     secret = "code: .\nsecrets: {token: {file: note.txt}}\nrestarts: {backoff_s: 0}\n"
     run = orphaned(user, testbed, 10_000, secret)
     shutil.rmtree(user.folder / "runs")
     (name,) = remote.running()
-    process = user.start("attach", "--cluster", "cluster.yaml", run)
+    testbed.hosts[0].docker("exec", name.lstrip("/"), "rm", "-f", "/run/secrets/token")
+    (ours, theirs), asked = os.openpty(), ""
+    process = user.start("attach", "--cluster", "cluster.yaml", run, stdin=theirs)
+    assert process.stderr
+    while not asked.endswith("secret token: "):
+        asked += process.stderr.read(1)
+    os.write(ours, b"typed\n")
     until(lambda: len(steps(user)) > 9, "its log")
+    os.close(theirs)
+    os.close(ours)
     testbed.hosts[0].docker("kill", name.lstrip("/"))
     until(lambda: b'"step":2,' in user.log("worker-0", 2), "another attempt")
     (again,) = remote.running()
     held = ["/data/note.txt", "/run/secrets/token"]
-    assert testbed.hosts[0].docker("exec", again.lstrip("/"), "cat", *held) == "keptkept"
+    assert testbed.hosts[0].docker("exec", again.lstrip("/"), "cat", *held) == "kepttyped"
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
+    assert remote.left() == []
+
+
+def test_taken_up_with_other_ports(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """A port that was taken gets the tasks others, also where another launcher began the run."""
+    taken = "n=$(ls /data/output | wc -l); echo >/data/output/$n; echo $TF_CONFIG; "
+    again = "[ $n = 1 ] && { echo Could not start gRPC server; exit 1; }; [ $n = 2 ] && exit; "
+    user.cluster(f"{one_host(testbed)}restarts: {{backoff_s: 0}}\n")
+    process = user.start(*sh(f"{taken}{again}exec sleep 1000"))
+    until(lambda: user.log("worker-0") != b"", "its words")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    (name,) = remote.running()
+    process = user.start("attach", user.run_dir().name)
+    until(lambda: "Adopt" in (event["what"] for event in user.events()), "the launcher")
+    testbed.hosts[0].docker("kill", name.lstrip("/"))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
+    first, same, other = (user.log("worker-0", attempt).splitlines()[0] for attempt in (1, 2, 3))
+    assert first == same != other
+    assert remote.left() == []
+
+
+def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """Tasks of a host that is lost meanwhile move, made after one of a task that is alike."""
+    h1, h2 = testbed.hosts[:2]
+    hosts = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in (h1, h2))
+    user.write("token", "hush")
+    user.cluster(
+        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(hosts)}}}\n"
+        "tasks: {chief: {host: h1}, worker: {host: h2}}\ncheckpoints: /srv\n"
+        "restarts: {move: true}\nsecrets: {token: {file: token}}\n"
+    )
+    once = "[ -f /srv/moved ] && exit; : >/srv/moved; "
+    process = user.start(*sh(f"cat /run/secrets/token; echo; {once}exec sleep 1000"))
+    for task in ("chief-0", "worker-0"):
+        until(lambda t=task: user.log(t) != b"", f"{task}'s words")  # type: ignore[misc]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run = user.run_dir().name
+    try:
+        h2.power_off()
+        done = user.run("attach", run)
+        assert done.code == 0, done.out + done.err
+        assert "launch: host h2" in done.err
+        assert user.log("chief-0", 2) == user.log("worker-0", 2) == b"hush\n"
+    finally:
+        h2.power_on()
+        for host in (h1, h2):
+            host.exec("rm", "-f", "/srv/moved")
+    assert user.run("collect", run).code == 0
     assert remote.left() == []
 
 

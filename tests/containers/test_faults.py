@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ from tests.testbed.host import Host
 pytestmark = pytest.mark.testbed
 
 LATEST_S = 75.0
+MOMENT_S = 8.0  # of a busy machine
 COUNT = "n=0; while [ $n -lt {0} ]; do n=$((n+1)); echo $n; sleep 0.02; done"
 FOREVER = "echo up; exec sleep 1000"
 LAST = 150
@@ -116,6 +118,9 @@ def test_a_host_that_is_lost(user: Launching, remote: Engines, hosts: tuple[Host
     process = user.start(*sh("echo up; echo r >/data/output/r; exec sleep 1000"))
     up(user)
     hosts[1].cut()
+    cut_at = time.monotonic()
+    until(lambda: "Lost" in [e["what"] for e in user.events()], "the host to be given up")
+    assert time.monotonic() - cut_at < 4 + MOMENT_S  # $LAUNCH_UNREACHABLE_S, and one try more
     code, told = ended(process)
     assert code == 3, told
     run = user.run_dir()

@@ -13,6 +13,7 @@ from launcher.garbage import judge
 from launcher.sweeping import Swept, sweep, things
 from tests.conftest import DEADLINE_S, Launching, until
 from tests.containers.conftest import Engines
+from tests.containers.test_claims import holds
 from tests.containers.test_hosts import cluster, sh
 from tests.containers.test_runs_found import orphaned, other
 from tests.testbed import Testbed
@@ -58,6 +59,7 @@ def test_a_run_that_is_home(user: Launching, remote: Engines, testbed: Testbed) 
     foreign(testbed.hosts[0])
     runs = user.start("--runs-dir", "others", *sh("exec sleep 600"))
     until(lambda: len(remote.running()) == 3, "the other run")
+    until(lambda: all(holds(host)() for host in testbed.hosts[:3]), "its claims")
     before = testbed.holdings()
     would = gc(user, "--dry-run", "--older", "0")
     kinds = [("container", f"launch-{name}-worker-{i}-1") for i in range(3)]

@@ -71,6 +71,18 @@ def test_resumed_by_the_same_command(user: Launching, testbed: Testbed) -> None:
     assert len(list((user.folder / "runs").iterdir())) == 2
 
 
+def test_a_silent_container_that_writes_event_files_goes_on(
+    user: Launching, testbed: Testbed
+) -> None:
+    """Event files that grow in a container are signs of life where it prints nothing."""
+    user.cluster(f"{one_host(testbed)}timeouts: {{stalled_s: 1}}\n")
+    grows = "for i in $(seq 15); do echo $i >>logs/events.out.tfevents.1.h; sleep 0.2; done"
+    done = user.run(*sh(f"cd /data/output; mkdir -p logs; {grows}"))
+    assert done.code == 0, done.out
+    assert "no progress" not in done.out
+    assert "LookForLife" in [event["what"] for event in user.events()]
+
+
 def test_a_killed_container_starts_again(
     user: Launching, remote: Engines, testbed: Testbed
 ) -> None:

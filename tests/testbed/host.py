@@ -3,7 +3,7 @@
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from tests.testbed import fake_nvidia, network
+from tests.testbed import clock, fake_nvidia, network
 from tests.testbed.engine import Engine
 from tests.testbed.filesystem import make_root
 from tests.testbed.machine import Machine
@@ -173,10 +173,22 @@ class Host:
         """Undo `firewall`."""
         self._filter("-D", port)
 
+    def skew_clock(self, seconds: int) -> None:
+        """Give the host another wall clock, for who logs in and who asks its Docker: a fake.
+
+        Not while its Docker is stopped or started: its socket would be the real one again.
+        """
+        clock.skew(self.machine, seconds)
+
+    def mend_clock(self) -> None:
+        """Undo `skew_clock`."""
+        clock.mend(self.machine)
+
     def recover(self) -> None:
         """Undo every fault."""
         if not self.machine.is_up:
             self.boot()
+        self.mend_clock()
         self.heal()
         self.fast()
         for program in ("iptables", "ip6tables"):

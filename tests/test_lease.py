@@ -1,0 +1,44 @@
+"""Who supervises a run, as its chief's host tells it; this machine is the host."""
+
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from launcher.errors import HostError
+from launcher.hosts import LocalSession
+from launcher.lease import Lease, is_held
+from tests.conftest import until
+
+
+def ask(script: str) -> str:
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_lease_is_seen_while_it_is_held() -> None:
+    """Whoever looks sees it from then until it is given back, and does not take it by that."""
+    run = f"test-{uuid.uuid4().hex}"
+    assert is_held(run, ask) is False
+    with Lease(run, "here", LocalSession).held(at_once=True):
+        assert is_held(run, ask) is True
+        with pytest.raises(HostError, match="supervises it"):
+            Lease(run, "here", LocalSession).take()
+        assert is_held(run, ask) is True
+    until(lambda: is_held(run, ask) is False, "the lease to fall")
+
+
+def test_a_file_that_a_power_cut_has_left_is_no_lease() -> None:
+    """A file that nobody holds a lock on means nothing."""
+    run = f"test-{uuid.uuid4().hex}"
+    file = Path(f"/tmp/launch-{run}.lease")
+    file.write_text("somebody\n")
+    try:
+        assert is_held(run, ask) is False
+    finally:
+        file.unlink()
+
+
+def test_a_host_without_the_programs_cannot_tell() -> None:
+    """Where there is no flock nobody holds a lease, whether a launcher lives or not."""
+    assert is_held("run", lambda script: ask(f"PATH=/nowhere\n{script}")) is None
