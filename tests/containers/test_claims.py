@@ -85,7 +85,7 @@ def test_a_claim_says_whose_it_is(user: Launching, remote: Engines, gpus: tuple[
     process = user.start(*sh("sleep 1000"))
     until(holds(gpus[0]), "the claim")
     until((user.folder / "runs").exists, "the run's folder")
-    (labels,) = claims(gpus[0])
+    *_, labels = claims(gpus[0], "held")
     assert labels["launch.run"] == user.run_dir().name
     assert labels["launch.claim.gpus"] == uuid("h1", 1)
     assert "@" in labels["launch.claim.owner"]
