@@ -18,7 +18,9 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(
         ["errors", "names", "address", "cluster", "task", "strategy", "markers", "tf_config"], 0
     ),
-    **dict.fromkeys(["container", "table", "hints", "cluster_file", "size", "transfer"], 0),
+    **dict.fromkeys(
+        ["container", "table", "hints", "cluster_file", "size", "transfer", "option"], 0
+    ),
     **dict.fromkeys(["nodes", "decode", "consistency", "config"], 1),
     **dict.fromkeys(
         [
@@ -67,6 +69,7 @@ FLOORS: dict[str, int] = {
     ),
     "logins": 2,
     "stacks": 2,
+    "together": 2,
     **dict.fromkeys(["supervisor", "report", "blame", "lookout", "platforms"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     **dict.fromkeys(["claiming", "host_claims"], 2),
@@ -262,7 +265,7 @@ OF_CONTAINERS |= {
         "logs_on_hosts",
     ),
 }
-LAZY = {"facts", "platforms"}  # what only some plans, or another command, need
+LAZY = {"facts", "platforms", "together"}  # what only some plans, or another command, need
 START_UP = sorted(set(FLOORS) - ONCE_DECIDED - OF_CONTAINERS - LAZY - {"schema", "cli", "__main__"})
 SLOW = {"dataclasses", "pathlib", "inspect", "subprocess", "socket"}
 

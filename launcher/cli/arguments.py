@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from launcher.errors import InputError, nearest
 from launcher.lean import without
+from launcher.option import Option
 
 with without("gettext"):  # its translations of two messages cost more than the rest of it
     import getopt
@@ -16,15 +17,6 @@ if TYPE_CHECKING:
 _CLUSTER = "whose hosts are asked; default: ./cluster.yaml"
 PREFLIGHTS = ("auto", "full", "none")
 STRATEGIES = ("auto", "multi_worker_mirrored", "parameter_server")
-
-
-class Option(NamedTuple):
-    """One option of a run; `value` is what its value is called, None for a switch."""
-
-    name: str
-    value: str | None
-    help: str
-    choices: tuple[str, ...] | None = None
 
 
 RUN_OPTIONS = (
@@ -131,6 +123,8 @@ def _tf_config(to: "ArgumentParser") -> None:
 
 def _exec(to: "ArgumentParser") -> None:
     to.add_argument("--strategy", choices=STRATEGIES, help="default: $LAUNCH_STRATEGY, else auto")
+    together = "servers and the evaluator end with the chief that $LAUNCH_CHIEF names"
+    to.add_argument("--end-together", action="store_true", help=together)
     to.add_argument("command", nargs="...", metavar="-- COMMAND")
 
 

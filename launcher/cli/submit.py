@@ -12,6 +12,7 @@ from launcher.cli.arguments import SUBMIT_OPTIONS, Words, parse
 from launcher.cli.run import runs_dir
 from launcher.errors import HostError, InputError, Problem
 from launcher.layout import Job
+from launcher.option import Option
 from launcher.platforms import Platform, Request, State, Submitted
 from launcher.strategy import Strategy
 
@@ -32,9 +33,10 @@ def main(words: list[str]) -> int:
         from launcher.cli.jobs import main as ask
 
         return ask(words)
-    asked = parse(words, SUBMIT_OPTIONS, "submit")
+    own = own_options(words)
+    asked = parse(words, (*SUBMIT_OPTIONS, *own), "submit")
     if "help" in asked.options or not words:
-        print(_usage(), end="", file=sys.stdout if words else sys.stderr)
+        print(_usage(own), end="", file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
     return _submit(asked)
 
@@ -58,7 +60,26 @@ def reach(options: Mapping[str, str], environ: Mapping[str, str]) -> Reached:
     kind = platforms.find(name)
     path = options.get("cluster") or "cluster.yaml"
     settings = config.platform_settings(path, name, kind.Settings, given="cluster" in options)
-    return Reached(name, kind(settings, environ))
+    over = {
+        option.name.replace("-", "_"): options[option.name] if option.value else True
+        for option in platforms.options_of(name)
+        if option.name in options
+    }
+    return Reached(name, kind(settings._replace(**over) if over else settings, environ))
+
+
+def own_options(words: Sequence[str]) -> tuple[Option, ...]:
+    """Return the options of the platform that a command line names; none where it names none."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word == "--":
+            break
+        flag, equals, value = word.partition("=")
+        if flag == "--platform":
+            try:
+                return platforms.options_of(value if equals else after)
+            except InputError:
+                return ()  # it is told with all else that is wrong
+    return ()
 
 
 def _submit(asked: Words) -> int:
@@ -69,6 +90,9 @@ def _submit(asked: Words) -> int:
         _show(prepared.to_dict(), prepared.text(), as_json="json" in options)
         return 0
     job = platform.submit(prepared)
+    if job is None:
+        _show(prepared.to_dict(), prepared.text(), as_json="json" in options)
+        return 0
     _show(as_json(job), f"{job.name}: submitted as {job.id}", as_json="json" in options)
     sys.stdout.flush()
     return wait(platform, job) if "wait" in options else 0
@@ -148,8 +172,11 @@ def _show(value: Mapping[str, object], text: str, *, as_json: bool) -> None:
         print(text)
 
 
-def _usage() -> str:
-    options = [(f"--{each.name} {each.value or ''}".rstrip(), each.help) for each in SUBMIT_OPTIONS]
+def _usage(own: Sequence[Option]) -> str:
+    options = [
+        (f"--{each.name} {each.value or ''}".rstrip(), each.help)
+        for each in (*SUBMIT_OPTIONS, *own)
+    ]
     lines: Sequence[str] = [
         "usage: launch submit --platform NAME [OPTIONS] TRAINER [TRAINER ARGS…]",
         f"       launch submit {'|'.join(VERBS)} --platform NAME [JOB]",
