@@ -73,7 +73,7 @@ def attend(
 def _announce(port: int, others: int) -> None:
     """Say on a port that the run is complete, until all others have heard or a while has passed."""
     end = time.monotonic() + _ANNOUNCE_S
-    heard = set()
+    heard: set[str] = set()
     try:
         dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else socket.AF_INET

@@ -1,6 +1,7 @@
 """Tasks that end with their cluster: real processes, each in the place of one task."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from launcher import together
+from launcher.address import Address
 from launcher.tf_config import TfConfig
 from launcher.together import Limits, attend
 from tests.conftest import DEADLINE_S, Launching
@@ -49,7 +51,7 @@ def test_a_chief_that_failed_tells_nobody(launching: Launching) -> None:
     env = environment(launching, "chief", port)
     done = launching.run("exec", "--end-together", "--", "sh", "-c", "exit 5", env=env)
     assert done.code == 5
-    assert together._ask(together.Address("127.0.0.1", port)) is None
+    assert together._ask(Address("127.0.0.1", port)) is None
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,7 @@ def test_a_chief_that_is_lost(
 ) -> None:
     """A server whose chief went without a word, or never came, ends with 1."""
     monkeypatch.setattr(together, "LOOK_S", 0.05)
-    monkeypatch.setattr(together.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     asked: list[float] = []
 
     def ask(_chief: object) -> bytes | None:

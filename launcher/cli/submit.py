@@ -92,7 +92,9 @@ def _submit(asked: Words) -> int:
     job = platform.submit(prepared)
     if job is None:
         _show(prepared.to_dict(), prepared.text(), as_json="json" in options)
-        return 0
+        if "wait" in options:
+            print("launch: --wait: nothing was sent; this is what you send", file=sys.stderr)
+        return 2 if "wait" in options else 0
     _show(as_json(job), f"{job.name}: submitted as {job.id}", as_json="json" in options)
     sys.stdout.flush()
     return wait(platform, job) if "wait" in options else 0

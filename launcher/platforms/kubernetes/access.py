@@ -31,6 +31,7 @@ def access(environ: Mapping[str, str], context: str | None, namespace: str | Non
     """
     from kubernetes.client import ApiClient, Configuration
     from kubernetes.config import ConfigException, load_incluster_config
+    from yaml import YAMLError
 
     configuration = Configuration()
     file = environ.get("KUBECONFIG") or os.path.expanduser("~/.kube/config")
@@ -52,8 +53,9 @@ def access(environ: Mapping[str, str], context: str | None, namespace: str | Non
         _keep_certificates(api)
     except ConfigException as error:
         raise HostError(f"{file}: {error}") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise HostError(f"{file}: cannot be used: {error}") from None
+    except (OSError, YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+        what = " ".join(str(error).split())
+        raise HostError(f"{file}: expected a kubeconfig: {what}") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return Access(api, str(configuration.host), namespace or named or "default")

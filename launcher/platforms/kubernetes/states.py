@@ -33,13 +33,20 @@ def of_jobs(jobs: Sequence[Object], pods: Sequence[Object] = ()) -> Submitted:
         state = State.STOPPING if active or leaving else State.STOPPED
         said = "Suspended"
     else:
-        state = _forming(active, ready, pods)
+        wanted = sum(_wanted(job) for job in jobs if not has_ended(job))
+        state = _forming(wanted, ready, pods)
     return _submitted(jobs[0], state, said, pods, failed)
 
 
-def _forming(active: int, ready: int, pods: Sequence[Object]) -> State:
+def _wanted(job: Object) -> int:
+    """Return how many pods of a Job ought to run."""
+    status, spec = job.get("status") or {}, job.get("spec") or {}
+    return int(spec.get("completions") or 0) - int(status.get("succeeded") or 0)
+
+
+def _forming(wanted: int, ready: int, pods: Sequence[Object]) -> State:
     """Return the state of a run of which tasks are to run."""
-    if active and ready >= active:
+    if ready and ready >= wanted:
         return State.RUNNING
     placed = any((pod.get("spec") or {}).get("nodeName") for pod in pods)
     return State.STARTING if ready or placed else State.PENDING
