@@ -56,7 +56,7 @@ class Client:
         tried = False
         for backoff_s in (*BACKOFFS_S, None):
             try:
-                self._ask("POST", PATHS[kind], body=made, doing=f"cannot make {kind} {name}")
+                self._json("POST", PATHS[kind], f"cannot make {kind} {name}", body=made)
                 return
             except Refused as error:
                 if error.status == HTTPStatus.CONFLICT and tried and self._is_ours(made):
