@@ -70,6 +70,7 @@ FLOORS: dict[str, int] = {
     "logins": 2,
     "stacks": 2,
     "together": 2,
+    "notebook": 2,
     **dict.fromkeys(["supervisor", "report", "blame", "lookout", "platforms"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     **dict.fromkeys(["claiming", "host_claims"], 2),
@@ -265,7 +266,12 @@ OF_CONTAINERS |= {
         "logs_on_hosts",
     ),
 }
-LAZY = {"facts", "platforms", "together"}  # what only some plans, or another command, need
+LAZY = {
+    "facts",
+    "platforms",
+    "together",
+    "notebook",
+}  # what only some plans, or another command, need
 START_UP = sorted(set(FLOORS) - ONCE_DECIDED - OF_CONTAINERS - LAZY - {"schema", "cli", "__main__"})
 SLOW = {"dataclasses", "pathlib", "inspect", "subprocess", "socket"}
 

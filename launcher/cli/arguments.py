@@ -48,6 +48,16 @@ SUBMIT_OPTIONS = (
     Option("json", None, "print as JSON"),
 )
 
+PACK_OPTIONS = (
+    Option("tag", "NAME", "the image's name, REGISTRY/NAME (default: the file's image)", None, "t"),
+    Option("file", "FILE", "the Dockerfile (default: as launch build; none: FROM the file's image)",
+           None, "f"),
+    Option("context", "DIR", "whose files the Dockerfile may copy (default: .)"),
+    Option("notebook", "NB.ipynb", "make the trainer from a notebook; no TRAINER is named then"),
+    Option("submit", None, "submit the run, instead of printing what would be sent"),
+    *(option for option in SUBMIT_OPTIONS if option.name != "dry-run"),
+)  # fmt: skip
+
 
 class Words(NamedTuple):
     """A command line: the options of a run, and the words from the first that is none of them.
@@ -65,14 +75,19 @@ def parse(
 ) -> Words:
     """Return the parts of a command line. Raises InputError for what is none of `options`."""
     names = [f"{option.name}=" if option.value else option.name for option in options]
+    letters = {f"-{option.letter}": option for option in options if option.letter}
+    short = "".join(f"{o.letter}:" if o.value else o.letter for o in letters.values())
     try:
-        found, rest = getopt.getopt(list(words), "h", [*names, "help"])
+        found, rest = getopt.getopt(list(words), f"h{short}", [*names, "help"])
     except getopt.GetoptError as error:
         known = [f"--{option.name}" for option in options]
         hint = nearest(f"--{error.opt}", known)
         see = f"launch {command} --help".replace("  ", " ")
         raise InputError(f"{error.msg}{hint} (see {see})") from None
-    chosen = {"help" if name == "-h" else name[2:]: value for name, value in found}
+    chosen = {
+        "help" if name == "-h" else letters[name].name if name in letters else name[2:]: value
+        for name, value in found
+    }
     for option in options:
         given = chosen.get(option.name)
         if given is not None and option.choices and given not in option.choices:
@@ -145,6 +160,16 @@ def _push(to: "ArgumentParser") -> None:
     whole = "REGISTRY/NAME; without TAG: both tags of the latest build"
     to.add_argument("name", metavar="NAME[:TAG]", help=whole)
     to.add_argument("--json", action="store_true", help="print the digests as JSON")
+
+
+def _pack(to: "ArgumentParser") -> None:
+    for option in PACK_OPTIONS:
+        flags = [f"-{option.letter}"] * bool(option.letter) + [f"--{option.name}"]
+        if option.value:
+            to.add_argument(*flags, metavar=option.value, help=option.help, choices=option.choices)
+        else:
+            to.add_argument(*flags, action="store_true", help=option.help)
+    to.add_argument("trainer", nargs="...", metavar="TRAINER …")
 
 
 def _hosts(to: "ArgumentParser") -> None:
@@ -233,6 +258,7 @@ _COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
     "exec": _exec,
     "build": _build,
     "push": _push,
+    "pack": _pack,
     "collect": _collect,
     "attach": _attach,
     "resume": _resume,

@@ -75,12 +75,14 @@ class Request(NamedTuple):
 
     job: the trainer; its script lies on this machine.
     run_dir: where what belongs to the run is kept, absolute; nothing is there yet.
+    code_in_image: whether the image has the job's script, and what belongs to it, at /data.
     """
 
     spec: ClusterSpec
     job: Job
     run_id: str
     run_dir: str
+    code_in_image: bool = False
 
 
 class Prepared(Protocol):
@@ -101,7 +103,8 @@ class Platform(Protocol):
         launcher.cluster_file). Every key has a default.
 
     options: what `launch submit --platform NAME` takes beside its own options; each one's value,
-        or true for a switch, becomes the key of its name in the settings.
+        or true for a switch, becomes the key of its name in the settings. One named `apply` says
+        that a submission is sent at all.
 
     Every method but `prepare` may raise HostError: the platform refuses, or cannot be reached. One
     that names a job raises InputError where there is no such job.

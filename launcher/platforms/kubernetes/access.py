@@ -29,8 +29,12 @@ def access(environ: Mapping[str, str], context: str | None, namespace: str | Non
     Raises:
         HostError: there is no kubeconfig, or it cannot be used.
     """
-    from kubernetes.client import ApiClient, Configuration
-    from kubernetes.config import ConfigException, load_incluster_config
+    try:
+        from kubernetes.client import ApiClient, Configuration
+        from kubernetes.config import ConfigException, load_incluster_config
+    except ModuleNotFoundError as error:
+        what = "Kubernetes needs more packages: pip install 'tf-config-launch[kubernetes]'"
+        raise HostError(f"{error.name} is missing; {what}") from None
     from yaml import YAMLError
 
     configuration = Configuration()

@@ -54,7 +54,8 @@ def manifests(request: Request, settings: Settings) -> Manifests:
     problems = [*_missing(spec, settings), *_settings(settings), *_unspeakable(request)]
     code = Code({}, {}, {})
     try:
-        code = code_of(spec, request.job, posixpath.dirname(request.run_dir))
+        if not request.code_in_image:
+            code = code_of(spec, request.job, posixpath.dirname(request.run_dir))
     except InputError as error:
         problems += error.problems
     name = names.job_name(request.run_id)
