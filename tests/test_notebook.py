@@ -14,7 +14,9 @@ from tests.conftest import DEADLINE_S
 
 def notebook(folder: Path, *cells: str, text: str = "# Title") -> str:
     """Write a notebook of code cells; return its path."""
-    made = [{"cell_type": "markdown", "metadata": {}, "source": text, "id": "text"}]
+    made: list[dict[str, object]] = [
+        {"cell_type": "markdown", "metadata": {}, "source": text, "id": "text"}
+    ]
     made += [
         {"cell_type": "code", "metadata": {}, "source": cell, "outputs": [],
          "execution_count": None, "id": f"c{n}"}

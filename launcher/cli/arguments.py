@@ -53,7 +53,7 @@ PACK_OPTIONS = (
     Option("file", "FILE", "the Dockerfile (default: as launch build; none: FROM the file's image)",
            None, "f"),
     Option("context", "DIR", "whose files the Dockerfile may copy (default: .)"),
-    Option("notebook", "NB.ipynb", "make the trainer from a notebook; no TRAINER is named then"),
+    Option("notebook", "NB.ipynb", "make the trainer from it: instead of TRAINER, -- ARGS"),
     Option("submit", None, "submit the run, instead of printing what would be sent"),
     *(option for option in SUBMIT_OPTIONS if option.name != "dry-run"),
 )  # fmt: skip

@@ -37,7 +37,7 @@ def main(words: list[str]) -> int:
     try:
         return _pack(asked)
     except BuildFailed as error:
-        say_failed(error, as_json="json" in asked.options)
+        say_failed(error, as_json=True)
         return 1
 
 
@@ -84,7 +84,7 @@ def _pack(asked: Words) -> int:
         runs = os.path.dirname(wanted.request.run_dir)
         code = code_files(job.script, spec.code, leave_out=(runs,))
         wanted.platform.prepare(_with_image(wanted, f"{build.name}@{_NO_DIGEST}").request)
-        image = _pushed(build._replace(code=code), as_json="json" in asked.options)
+        image = _pushed(build._replace(code=code))
     print(f"launch: {image}", file=sys.stderr)
     return send(_with_image(wanted, image), asked.options, perform="submit" in asked.options)
 
@@ -117,15 +117,18 @@ def _build(options: Mapping[str, str], image: str | None, empty: str) -> "Build"
     return request.read(context, file, given, (), os.environ)
 
 
-def _pushed(build: "Build", *, as_json: bool) -> str:
-    """Return the name of an image that was built and pushed, by its digest."""
+def _pushed(build: "Build") -> str:
+    """Return the name of an image that was built and pushed, by its digest.
+
+    All that is told meanwhile goes to standard error: the submission has the other to itself.
+    """
     from launcher.building import repository
     from launcher.cli.build import build_image, listen
     from launcher.cli.push import push_image
 
     listen()
-    built = build_image(build, as_json=as_json)
+    built = build_image(build, as_json=True)
     # `latest` comes last: who pulls it finds the tag for good.
     names = [repository.parse(tag) for tag in built.tags]
-    pushed = [each for name in names for each in push_image(name, as_json=as_json)]
+    pushed = [each for name in names for each in push_image(name, as_json=True)]
     return f"{build.name}@{pushed[0].digest}"
