@@ -68,6 +68,11 @@ def reference() -> str:
     )
 
 
+def settings_table(struct: Hint) -> str:
+    """Return the Markdown table of a platform's settings: their types, defaults and texts."""
+    return "\n".join(line for line in _table("", struct) if line.startswith("|"))
+
+
 def _sections(struct: Hint, path: str) -> Iterator[tuple[str, Hint]]:
     """Yield each struct of the file with the key path at which it stands, the outermost first."""
     yield path, struct
@@ -208,7 +213,7 @@ def _shown_default(struct: Hint, key: str) -> str:
     if key not in struct._field_defaults:
         return "required"
     default = _json(struct._field_defaults[key])
-    if default is None or default == [] or default == {}:
+    if default is None or default == "" or default == [] or default == {}:
         return ""
     if isinstance(default, list):
         return f"`[{', '.join(map(str, default))}]`"

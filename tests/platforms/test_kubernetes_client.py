@@ -419,6 +419,17 @@ def test_command(lab: Launching, fake: FakeKubernetes) -> None:
     assert TOKEN not in done.out
 
 
+def test_without_the_client(lab: Launching) -> None:
+    """Manifests need no more packages than the launcher; sending them says which."""
+    lab.write("hiding/kubernetes/__init__.py", "raise ModuleNotFoundError('', name='kubernetes')\n")
+    lab.env["PYTHONPATH"] = str(lab.folder / "hiding")
+    on = ("submit", "--platform", "kubernetes")
+    assert lab.run(*on, "--dry-run", "./train.py").code == 0
+    done = lab.run(*on, "--apply", "./train.py")
+    assert (done.code, done.out) == (3, "")
+    assert done.err.endswith("pip install 'tf-config-launch[kubernetes]'\n")
+
+
 def test_waiting_for_the_job(lab: Launching, fake: FakeKubernetes) -> None:
     """`--apply --wait` ends with the job's code, having told its states."""
     process = lab.start("submit", "--platform", "kubernetes", "--apply", "--wait", "./train.py")

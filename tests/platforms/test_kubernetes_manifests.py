@@ -136,6 +136,15 @@ def test_limits_of_time() -> None:
     assert pod_of(run, "chief")["terminationGracePeriodSeconds"] == 1
 
 
+def test_numbers_that_no_manifest_holds() -> None:
+    """As good as without end is the most that Kubernetes takes."""
+    text = f"{MWMS}timeouts: {{run_s: 1.0e+300, grace_s: 1.0e+300}}\nrestarts: {{max: {10**20}}}\n"
+    job = job_of(made(text), "chief")
+    assert job["activeDeadlineSeconds"] == job["backoffLimitPerIndex"] == 2**31 - 1
+    policy = of_kind(made(text, OPERATORS[1]), "TFJob")["spec"]["runPolicy"]
+    assert policy["backoffLimit"] == 2**31 - 1
+
+
 def test_what_a_pod_may_use() -> None:
     """GPUs, memory and processors by task type; a task without a GPU sees none."""
     text = f"{PS}memory: 4g\nshm_size: 64m\n".replace("ps: {}", "ps: {cpus: 0.5, memory: 1g}")
@@ -269,7 +278,7 @@ def test_whose_tasks_must_be_told_that_it_is_over() -> None:
     script = str(Path(__file__))
     ours = made(PS, job=COMMAND._replace(script=script, platform_args=True))
     assert container_of(ours, "ps")["command"][0] == "python"
-    without = made(PS, KEPT._replace(launcher_in_image=False))
+    without = made(PS, KEPT._replace(exec=False))
     assert container_of(without, "ps")["command"] == ["train", "--now"]
     assert "submit stop --platform kubernetes lab-1" in without.text().splitlines()[1]
     assert container_of(made(MWMS), "chief")["command"] == ["train", "--now"]

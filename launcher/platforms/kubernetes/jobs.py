@@ -5,13 +5,22 @@ TF_CONFIG is text in the manifest; Kubernetes itself writes the index into it.
 """
 
 from collections.abc import Iterator
-from math import ceil
 from typing import Any
 
 from launcher import strategy as rules
 from launcher.cluster import FailureKind
 from launcher.platforms.kubernetes.names import literal
-from launcher.platforms.kubernetes.pod import DECIDES, PORT, RUN, TASK, TASK_INDEX, Run, template
+from launcher.platforms.kubernetes.pod import (
+    DECIDES,
+    PORT,
+    RUN,
+    TASK,
+    TASK_INDEX,
+    Run,
+    template,
+    whole,
+)
+from launcher.platforms.kubernetes.settings import MOST
 from launcher.strategy import Role, Strategy
 from launcher.task import TaskId, TaskType
 from launcher.tf_config import Cluster, TfConfig
@@ -51,8 +60,9 @@ def _job(run: Run, task_type: TaskType, cluster: Cluster) -> dict[str, Any]:
     task = TaskId(task_type, 0)
     decides = rules.decides(spec.strategy, task)
     labels = {TASK: task_type.value, DECIDES: str(decides).lower()}
+    run_s = spec.timeouts.run_s
     limits = {
-        "activeDeadlineSeconds": ceil(spec.timeouts.run_s) or 1 if spec.timeouts.run_s else None,
+        "activeDeadlineSeconds": None if run_s is None else whole(run_s),
         "ttlSecondsAfterFinished": run.settings.keep_s,
     }
     chief = rules.chief([each.id for each in spec.tasks])
@@ -67,7 +77,7 @@ def _job(run: Run, task_type: TaskType, cluster: Cluster) -> dict[str, Any]:
         "completionMode": "Indexed",
         "completions": count,
         "parallelism": count,
-        "backoffLimitPerIndex": spec.restarts.max,
+        "backoffLimitPerIndex": min(spec.restarts.max, MOST),
         **({} if _goes_on_without(spec.strategy, task) else {"maxFailedIndexes": 0}),
         **{key: value for key, value in limits.items() if value is not None},
         "podReplacementPolicy": "Failed",  # a task never stands twice

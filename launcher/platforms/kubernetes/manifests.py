@@ -87,9 +87,9 @@ def _missing(spec: ClusterSpec, settings: Settings) -> Iterator[Problem]:
     if spec.timeouts.stalled_s is not None:
         what = "nobody watches steps on Kubernetes; expected null, or run_s for the whole run"
         yield Problem(where("timeouts.stalled_s"), what)
-    if settings.operator == "tfjob" and not settings.launcher_in_image:
+    if settings.operator == "tfjob" and not settings.exec:
         what = "expected true with the operator tfjob: `launch exec` makes its TF_CONFIG right"
-        yield Problem(f"{KEY}.launcher_in_image", what)
+        yield Problem(f"{KEY}.exec", what)
     if settings.operator == "tfjob" and FailureKind.HOST not in spec.restarts.on:
         what = "expected `host` with the operator tfjob: it always replaces a lost pod"
         yield Problem(where("restarts.on"), what)
@@ -182,5 +182,5 @@ def _notes(run: Run) -> Iterator[str]:
     if serves and any(kind in run.tasks for kind in (TaskType.PS, TaskType.EVALUATOR)):
         yield (
             "who tells ps, evaluator and workers that the run is over? The image has no launcher "
-            f"(launcher_in_image): `launch submit stop --platform kubernetes {run.name}` ends them"
+            f"(exec): `launch submit stop --platform kubernetes {run.name}` ends them"
         )

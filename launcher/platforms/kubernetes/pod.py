@@ -8,7 +8,7 @@ from launcher import strategy as rules
 from launcher.cluster import Backend, ClusterSpec, Task
 from launcher.layout import CONTAINER_OUTPUT_DIR, Job, Layout
 from launcher.platforms.kubernetes.names import job_name, literal
-from launcher.platforms.kubernetes.settings import Settings
+from launcher.platforms.kubernetes.settings import MOST, Settings
 from launcher.platforms.kubernetes.storage import TASK_NAME, Storage, secret_key
 from launcher.size import size_bytes
 from launcher.strategy import Role, Strategy
@@ -45,7 +45,7 @@ class Run(NamedTuple):
         """Whether tasks must be told that the run is over: foreign code of theirs never is."""
         never_end = self.spec.strategy is Strategy.PARAMETER_SERVER
         never_end = never_end or TaskType.EVALUATOR in self.tasks
-        return never_end and not self.job.platform_args and self.settings.launcher_in_image
+        return never_end and not self.job.platform_args and self.settings.exec
 
     def metadata(self, name: str = "", **labels: str) -> dict[str, Any]:
         """Return the metadata of an object of the run."""
@@ -88,6 +88,11 @@ def template(
     }
     spec = {**pod, "containers": [container], "volumes": [dict(v) for v in run.storage.volumes]}
     return {"metadata": metadata, "spec": {**spec, **_placement(run)}}
+
+
+def whole(seconds: float) -> int:
+    """Return a time as Kubernetes takes one: seconds, at least one."""
+    return max(1, min(ceil(seconds), MOST))
 
 
 def _command(run: Run, task: Task, *, exec_first: bool) -> list[str]:
@@ -165,7 +170,7 @@ def _placement(run: Run) -> dict[str, Any]:
         "runtimeClassName": settings.runtime_class,
     }
     return {
-        "terminationGracePeriodSeconds": max(1, ceil(spec.timeouts.grace_s)),
+        "terminationGracePeriodSeconds": whole(spec.timeouts.grace_s),
         # As PID 1 a trainer would ignore SIGTERM, and nobody would reap its children.
         "shareProcessNamespace": True,
         "enableServiceLinks": False,

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
-from launcher.cluster import AbsolutePath, Count, Form, Scalar
+from launcher.cluster import AbsolutePath, Form, Range, Scalar
 
 Operator = Literal["none", "tfjob"]
 Text = Annotated[str, Form.SCALAR]
+MOST = 2**31 - 1  #: of any number in a manifest
+Number = Annotated[int, Range(0, MOST)]
 
 
 class Toleration(NamedTuple):
@@ -32,8 +34,8 @@ class Settings(NamedTuple):
     operator: What runs the tasks: `none` for Kubernetes' own Jobs, `tfjob` for Kubeflow's training
         operator.
     apply: Whether a submission is sent; without it the manifests are printed.
-    launcher_in_image: Whether the image has the program `launch` (any that `pip install
-        tf-config-launch` was run in).
+    exec: Whether commands go through `launch exec` where they need it; the image must hold it then
+        (`pip install tf-config-launch`).
     claims: Where the file's paths lie there: a path, as `data`, `volumes` and `checkpoints` name
         it or a folder above it, to CLAIM, CLAIM/FOLDER or nfs://SERVER/FOLDER.
     output: Where results go, each task's in a folder RUN/TASK-INDEX there: CLAIM, CLAIM/FOLDER,
@@ -60,15 +62,15 @@ class Settings(NamedTuple):
     context: Text | None = None
     operator: Operator = "none"
     apply: bool = False
-    launcher_in_image: bool = True
+    exec: bool = True
     claims: Mapping[AbsolutePath, Text] = {}
     output: Text | None = None
     secrets: Mapping[str, Text] = {}
     env_secrets: Mapping[str, Text] = {}
     plain_env: tuple[Text, ...] = ()
     gpu: Text = "nvidia.com/gpu"
-    user: Count = 10001
-    group: Count = 10001
+    user: Number = 10001
+    group: Number = 10001
     service_account: Text | None = None
     image_pull_secrets: tuple[Text, ...] = ()
     node_selector: Mapping[str, Scalar] = {}
@@ -77,4 +79,4 @@ class Settings(NamedTuple):
     runtime_class: Text | None = None
     labels: Mapping[str, Scalar] = {}
     annotations: Mapping[str, Scalar] = {}
-    keep_s: Count | None = None
+    keep_s: Number | None = None

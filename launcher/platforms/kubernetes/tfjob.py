@@ -6,12 +6,12 @@ know is set so that nothing of a run is lost: it ends a job with its chief, work
 """
 
 from collections.abc import Iterator
-from math import ceil
 from typing import Any
 
 from launcher import strategy as rules
 from launcher.cluster import FailureKind
-from launcher.platforms.kubernetes.pod import PORT, Run, template
+from launcher.platforms.kubernetes.pod import PORT, Run, template, whole
+from launcher.platforms.kubernetes.settings import MOST
 from launcher.strategy import Strategy
 from launcher.task import TaskType
 
@@ -61,14 +61,15 @@ def _run_policy(run: Run) -> dict[str, Any]:
     """
     spec = run.spec
     serves = spec.strategy is Strategy.PARAMETER_SERVER
+    run_s = spec.timeouts.run_s
     limits = {
-        "activeDeadlineSeconds": ceil(spec.timeouts.run_s) or 1 if spec.timeouts.run_s else None,
+        "activeDeadlineSeconds": None if run_s is None else whole(run_s),
         "ttlSecondsAfterFinished": run.settings.keep_s,
     }
     return {
         "cleanPodPolicy": "Running" if serves else "None",
         # The operator counts all containers' restarts together, and a gang's come together.
-        "backoffLimit": spec.restarts.max * (1 if serves else len(spec.tasks)),
+        "backoffLimit": min(spec.restarts.max * (1 if serves else len(spec.tasks)), MOST),
         **{key: value for key, value in limits.items() if value is not None},
     }
 
