@@ -9,15 +9,19 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from yaml import MappingNode
 
 from launcher import config
+from launcher.decode import Decoder
 from launcher.errors import InputError
 from launcher.layout import Job
+from launcher.nodes import compose
 from launcher.platforms import Request
 from launcher.platforms.kubernetes import names
 from launcher.platforms.kubernetes.manifests import Manifests, manifests
 from launcher.platforms.kubernetes.settings import Settings, Toleration
 from launcher.platforms.kubernetes.text import dumped
+from launcher.schema import settings_table
 from launcher.tf_config import TfConfig
 from tests.platforms import published
 
@@ -440,3 +444,23 @@ def test_names_of_runs(one: str, other: str) -> None:
 def test_texts_stay_texts(text: str) -> None:
     """What some YAML readers take for a number or a truth is quoted."""
     assert dumped([{"a": text}]) == f'---\na: "{text}"\n'
+
+
+PAGE = (Path(__file__).parent.parent.parent / "docs/platforms.md").read_text(encoding="utf-8")
+
+
+def test_the_page_is_current() -> None:
+    """The documentation lists every setting as the code has it, and its example is accepted."""
+    for struct in (Settings, Toleration):
+        assert settings_table(struct) in PAGE
+    section = PAGE.partition("\n## Kubernetes\n")[2]
+    example = section.partition("```yaml\n")[2].partition("```")[0]
+    path = Path("cluster.yaml")
+    decoder = Decoder(str(path))
+    document = compose(example, str(path), decoder.problems)
+    assert document and isinstance(document.root, MappingNode)
+    entries = decoder.pairs(document.root, "")
+    assert isinstance(entries["platforms"], MappingNode)
+    given = decoder.decode(decoder.pairs(entries["platforms"], "")["kubernetes"], Settings)
+    assert given and not decoder.problems
+    published.check(list(made(example, given).objects))

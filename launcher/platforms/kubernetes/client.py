@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher.errors import HostError
 from launcher.platforms.kubernetes.access import Access
+from launcher.platforms.kubernetes.shape import is_object
 
 Object = dict[str, Any]
 PATHS = {
@@ -79,7 +80,10 @@ class Client:
     def get(self, kind: str, name: str) -> Object | None:
         """Return an object, None where there is none."""
         try:
-            return self._read(f"{PATHS[kind]}/{name}", f"cannot read {kind} {name}")
+            found = self._read(f"{PATHS[kind]}/{name}", f"cannot read {kind} {name}")
+            if not is_object(found):
+                raise self._not_kubernetes(f"cannot read {kind} {name}")
+            return found
         except Refused as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -90,10 +94,14 @@ class Client:
         found: list[Object] = []
         query = {"labelSelector": selector, "limit": "500"}
         while True:
-            page = self._read(PATHS[kind], f"cannot list {kind}s", query)
-            found += [item for item in page.get("items") or () if isinstance(item, dict)]
-            after = (page.get("metadata") or {}).get("continue")
-            if not after:
+            doing = f"cannot list {kind}s"
+            page = self._read(PATHS[kind], doing, query)
+            items, metadata = page.get("items") or [], page.get("metadata") or {}
+            if not isinstance(items, list) or not all(map(is_object, items)):
+                raise self._not_kubernetes(doing)
+            found += items
+            after = metadata.get("continue") if isinstance(metadata, dict) else None
+            if not isinstance(after, str) or not after:
                 break
             query = {**query, "continue": after}
         return sorted(found, key=lambda each: each["metadata"].get("creationTimestamp") or "")
@@ -158,8 +166,11 @@ class Client:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise HostError(f"{doing}: {self._access.server} does not answer as Kubernetes does")
+            raise self._not_kubernetes(doing)
         return value
+
+    def _not_kubernetes(self, doing: str) -> HostError:
+        return HostError(f"{doing}: {self._access.server} does not answer as Kubernetes does")
 
     def _ask(
         self, method: str, path: str, *, doing: str, query: Mapping[str, str] = {}, body: Any = None
@@ -214,7 +225,7 @@ def _said(error: Any) -> str:
     """Return what the API server says of a refusal."""
     body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
     try:
-        message = json.loads(body)["message"]
+        message = " ".join(str(json.loads(body)["message"]).split())
     except (ValueError, TypeError, KeyError):
         message = error.reason
     return f"{message} ({error.status})"
