@@ -86,7 +86,7 @@ class Kubernetes:
         """Return the runs in the namespace that were submitted by a launcher."""
         found: dict[str, list[Object]] = {}
         for job in self._client.find("Job", RUN):
-            found.setdefault(job["metadata"]["labels"][RUN], []).append(job)
+            found.setdefault(states.run_of(job), []).append(job)
         runs = [states.of_jobs(jobs) for jobs in found.values()]
         runs += map(states.of_tfjob, self._tfjobs(RUN))
         return sorted(runs, key=lambda run: run.since or 0.0)

@@ -79,20 +79,24 @@ def of_tfjob(job: Object, pods: Sequence[Object] = ()) -> Submitted:
 def _submitted(
     first: Object, state: State, said: str, pods: Sequence[Object], failed: Sequence[Object]
 ) -> Submitted:
-    metadata = first.get("metadata") or {}
-    name = _labels(first).get(RUN) or metadata.get("name") or ""
+    metadata, name = first.get("metadata") or {}, run_of(first)
     run_id = (metadata.get("annotations") or {}).get(RUN_ID) or name
     details = dict(map(_of_pod, _latest(pods)))
     if failed:
         details["why"] = str(failed[0].get("message") or "")
     since = _moment(metadata.get("creationTimestamp"))
-    return Submitted(str(name), str(run_id), state, said, since, details)
+    return Submitted(name, str(run_id), state, said, since, details)
 
 
 def _latest(pods: Iterable[Object]) -> list[Object]:
     """Return the last pod of each task, in the order of the tasks."""
     latest = {task_of(pod): pod for pod in pods}
     return [latest[task] for task in sorted(latest, key=_order)]
+
+
+def run_of(made: Object) -> str:
+    """Return the job that an object belongs to."""
+    return _labels(made).get(RUN) or str((made.get("metadata") or {}).get("name") or "")
 
 
 def _order(task: str) -> tuple[str, int]:
