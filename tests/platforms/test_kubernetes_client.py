@@ -152,6 +152,21 @@ def test_stop_and_delete(fake: FakeKubernetes, environ: dict[str, str], tmp_path
         platform.job(job)
 
 
+def test_deleting_what_kubernetes_has_left(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Of a run whose Jobs have been removed already, the rest goes too."""
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    for name in ("lab-1-chief", "lab-1-worker"):
+        del fake.objects["Job", name]
+    platform.delete(job)
+    assert not fake.objects
+    for gone in (job, "no label!"):
+        with pytest.raises(InputError, match="no such job"):
+            platform.delete(gone)
+
+
 def test_stopping_what_has_ended(
     fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
 ) -> None:

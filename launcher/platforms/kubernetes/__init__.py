@@ -104,16 +104,22 @@ class Kubernetes:
 
     def _runs(self, job_id: str) -> list[Object]:
         """Return the Jobs of a run, or its TFJob. Raises InputError where there are none."""
-        found: list[Object] = []
-        if is_label_value(job_id) and job_id:
-            found = self._client.find("Job", f"{RUN}={job_id}")
-            found = [{**job, "kind": "Job"} for job in found] or [
-                {**job, "kind": "TFJob"} for job in self._tfjobs(f"{RUN}={job_id}")
-            ]
-        if not found:
-            what = f"no such job in the namespace {self._client.namespace}"
-            raise InputError(Problem(job_id, f"{what} (see launch submit list)"))
-        return found
+        if found := self._found(job_id):
+            return found
+        raise self._none(job_id)
+
+    def _none(self, job_id: str) -> InputError:
+        what = f"no such job in the namespace {self._client.namespace}"
+        return InputError(Problem(job_id, f"{what} (see launch submit list)"))
+
+    def _found(self, job_id: str) -> list[Object]:
+        """Return the Jobs of a run, or its TFJob; nothing where there are none."""
+        if not job_id or not is_label_value(job_id):
+            return []
+        found = self._client.find("Job", f"{RUN}={job_id}")
+        return [{**job, "kind": "Job"} for job in found] or [
+            {**job, "kind": "TFJob"} for job in self._tfjobs(f"{RUN}={job_id}")
+        ]
 
     def _pods(self, job_id: str) -> list[Object]:
         return self._client.find("Pod", f"{RUN}={job_id}")
@@ -142,16 +148,20 @@ class Kubernetes:
             self._client.change(run["kind"], run["metadata"]["name"], {"spec": _RUNS[run["kind"]]})
 
     def delete(self, job_id: str) -> None:
-        """Remove a run that has ended, its pods and their logs too."""
-        runs = self._runs(job_id)
-        if not self.job(job_id).state.is_final:
+        """Remove a run that has ended, its pods and their logs too.
+
+        Where Kubernetes itself has removed its Jobs (`keep_s`), what is left.
+        """
+        runs = self._found(job_id)
+        kinds = _OURS if is_label_value(job_id) and job_id else ()
+        left = [(kind, o) for kind in kinds for o in self._client.find(kind, f"{RUN}={job_id}")]
+        if not runs and not left:
+            raise self._none(job_id)
+        if runs and not self.job(job_id).state.is_final:
             what = f"it runs; `launch submit stop --platform kubernetes {job_id}` ends it"
             raise InputError(Problem(job_id, what))
-        for run in runs:
-            self._client.remove(run["kind"], run["metadata"]["name"])
-        for kind in _OURS:
-            for each in self._client.find(kind, f"{RUN}={job_id}"):
-                self._client.remove(kind, each["metadata"]["name"])
+        for kind, each in [*((run["kind"], run) for run in runs), *left]:
+            self._client.remove(kind, each["metadata"]["name"])
 
 
 def _what_is_missing(error: HostError, prepared: Manifests) -> str:

@@ -55,7 +55,7 @@ class Settings(NamedTuple):
     runtime_class: The runtime class of the pods.
     labels: More labels for every object and pod, for a queue say.
     annotations: Annotations for the pods.
-    keep_s: Seconds after which a run that has ended is removed; null keeps it.
+    keep_s: Seconds after which Kubernetes removes what has ended, and its logs; null keeps it.
     """
 
     namespace: Text | None = None
