@@ -8,6 +8,7 @@ when it is suspended or removed. What tests want to happen in the cluster they s
 
 import json
 import re
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -315,15 +316,17 @@ def _handler(fake: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(fake: FakeKubernetes) -> Iterator[str]:
+def serving(fake: FakeKubernetes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Yield the address at which it answers."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that went
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         thread.join()

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from launcher.errors import HostError, InputError
 from launcher.platforms.kubernetes import Kubernetes, client, following
-from launcher.platforms.kubernetes.access import Access
 from launcher.platforms.kubernetes.client import Client
 from launcher.platforms.kubernetes.settings import Settings
 
@@ -43,9 +42,11 @@ class Garbled:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
 
-    def call_api(self, path: str, method: str, *_: object, **__: object) -> tuple[Any, int, Any]:
+    server, namespace = "http://fake", "ml"
+
+    def ask(self, method: str, path: str, *_: object) -> "Answer":
         if path.endswith("/log"):
-            return Answer(b"2026-05-04T03:02:01.5Z hello\n\xff\xfe\n\n x"), 200, {}
+            return Answer(b"2026-05-04T03:02:01.5Z hello\n\xff\xfe\n\n x")
         item = POD if path.endswith("/pods") else JOB
         value: Any = {"items": [copy.deepcopy(item)], "metadata": {"continue": ""}}
         if "lab-1" in path:
@@ -55,10 +56,14 @@ class Garbled:
         text = json.dumps(value).encode()
         if self.chance.random() < 0.1:
             text = text[: self.chance.randrange(len(text))]
-        return Answer(text), 200, {}
+        return Answer(text)
 
 
 class Answer:
+    """What urllib3 gives."""
+
+    status, reason = 200, "OK"
+
     def __init__(self, data: bytes) -> None:
         self.data = data
 
@@ -89,7 +94,8 @@ def _spoil(value: Any, chance: random.Random) -> None:
 def test_no_answer_ends_in_a_traceback(seed: int) -> None:
     """Wrong kinds, missing keys, cut texts: an answer, or an error in words."""
     platform = Kubernetes(Settings(), {})
-    platform._known = Client(Access(Garbled(random.Random(seed)), "http://fake", "ml"))
+    garbled: Any = Garbled(random.Random(seed))
+    platform._known = Client(garbled)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client, "BACKOFFS_S", (0.0,))
         patch.setattr(following, "LOOK_S", 0.0)

@@ -1,11 +1,20 @@
 """Runs on a Kubernetes cluster: the official client and a kubeconfig, against a fake API server."""
 
+import base64
 import json
+import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from launcher import config
 from launcher.errors import HostError, InputError
@@ -403,6 +412,55 @@ def test_no_key_is_left(
     file.write_text(json.dumps(whole))
     assert Kubernetes(SENT, environ).jobs() == []
     assert list(folder.iterdir()) == []
+
+
+def test_certificates(
+    monkeypatch: pytest.MonkeyPatch, fake: FakeKubernetes, tmp_path: Path
+) -> None:
+    """A server that shows a certificate and wants one is reached, and no key is left in a file."""
+    folder, pem = tmp_path / "tmp", tmp_path / "pem"
+    folder.mkdir()
+    pem.write_bytes(certificate())
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pem)
+    tls.load_verify_locations(pem)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    data = base64.b64encode(pem.read_bytes()).decode()
+    with serving(fake, tls) as address:
+        whole = json.loads(kubeconfig(address))
+        whole["clusters"][0]["cluster"]["certificate-authority-data"] = data
+        own = {"client-certificate-data": data, "client-key-data": data}
+        whole["users"][0]["user"] |= own
+        (tmp_path / "kubeconfig").write_text(json.dumps(whole))
+        platform = Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "kubeconfig")})
+        assert platform.jobs() == [] and list(folder.iterdir()) == []
+        (tmp_path / "kubeconfig").write_text(kubeconfig(address))
+        stranger = Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "kubeconfig")})
+        with pytest.raises(HostError, match=r"cannot be reached: .*certificate verify failed"):
+            stranger.jobs()
+
+
+def certificate() -> bytes:
+    """Return a key and a certificate for 127.0.0.1 that it has signed itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake")])
+    now = datetime.now(UTC)
+    names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(names, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key.private_bytes(*plain) + made.public_bytes(Encoding.PEM)
 
 
 @pytest.fixture

@@ -22,6 +22,28 @@ class Access(NamedTuple):
     server: str
     namespace: str
 
+    def ask(
+        self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str],
+        body: Any, timeouts_s: tuple[float, float] | None,
+    ) -> Any:  # fmt: skip
+        """Return urllib3's answer to one request, its body not read yet.
+
+        path: with `{namespace}` in the place of that.
+
+        Raises the client's exceptions; its releases before 36 also for a status that is no success.
+        """
+        api, parameters = self.api, {"namespace": self.namespace}
+        asked = (parameters, list(query.items()), dict(headers), body)
+        logins = ["BearerToken"]
+        if hasattr(api, "param_serialize"):
+            made = api.param_serialize(method, path, *asked, auth_settings=logins)
+            return api.call_api(*made, _request_timeout=timeouts_s).response
+        answer, _, _ = api.call_api(
+            path, method, *asked, auth_settings=logins, _preload_content=False,
+            _request_timeout=timeouts_s,
+        )  # fmt: skip
+        return answer
+
 
 def access(environ: Mapping[str, str], context: str | None, namespace: str | None) -> Access:
     """Return the way to the cluster that the kubeconfig's context names; in a pod, to its own.

@@ -179,11 +179,10 @@ class Client:
         content = "merge-patch+json" if method == "PATCH" else "json"
         headers = {"Accept": "application/json", "Content-Type": f"application/{content}"}
         with self._errors(doing):
-            answer, _, _ = self._access.api.call_api(
-                path, method, {"namespace": self.namespace}, list(query.items()), headers,
-                body=body, auth_settings=["BearerToken"], _preload_content=False,
-                _request_timeout=None if "follow" in query else _TIMEOUTS_S,
-            )  # fmt: skip
+            timeouts_s = None if "follow" in query else _TIMEOUTS_S
+            answer = self._access.ask(method, path, query, headers, body, timeouts_s)
+            if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
+                raise _refused(doing, answer.status, answer.data, answer.reason)
             return answer
 
     @contextmanager
@@ -197,8 +196,10 @@ class Client:
         try:
             yield
         except ApiException as error:
-            status = int(error.status or 0)
-            raise Refused(status, f"{doing}: {_said(error)}{_remedy(status)}") from None
+            if error.status:
+                raise _refused(doing, error.status, error.body, error.reason) from None
+            said = str(error.reason).rpartition("\n")[2]  # TLS did not come about
+            raise HostError(f"{doing}: {server} cannot be reached: {said}") from None
         except HTTPError as error:
             cause = getattr(error, "reason", None) or error
             said = str(cause).rpartition(">: ")[2] or type(cause).__name__
@@ -221,14 +222,13 @@ def _lines(answer: Any) -> Iterator[bytes]:
         yield rest
 
 
-def _said(error: Any) -> str:
-    """Return what the API server says of a refusal."""
-    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
+def _refused(doing: str, status: int, body: str | bytes | None, reason: object) -> Refused:
+    """Return a refusal in the API server's words, where it has any."""
     try:
-        message = " ".join(str(json.loads(body)["message"]).split())
+        said = " ".join(str(json.loads(body or "")["message"]).split())
     except (ValueError, TypeError, KeyError):
-        message = error.reason
-    return f"{message} ({error.status})"
+        said = str(reason or "no words")
+    return Refused(status, f"{doing}: {said} ({status}){_remedy(status)}")
 
 
 def _remedy(status: int) -> str:
