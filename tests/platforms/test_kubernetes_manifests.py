@@ -288,6 +288,14 @@ def test_whose_tasks_must_be_told_that_it_is_over() -> None:
     assert container_of(made(MWMS), "chief")["command"] == ["train", "--now"]
 
 
+def test_notes_of_the_files_hosts_are_none() -> None:
+    """What the file's own hosts would lack is nothing to say of Kubernetes."""
+    hosts = "hosts: {a: {address: 10.0.0.1}, b: {address: 10.0.0.2}}\n"
+    assert made(f"{PS}{hosts}").notes == ()
+    idle = made(f"{PS}strategy: multi_worker_mirrored\n".replace("ps: {}, ", ""))
+    assert idle.notes == ()
+
+
 def test_tfjob() -> None:
     """Kubeflow's operator is told our rules in its words, and its TF_CONFIG is made right."""
     job = of_kind(made(PS, OPERATORS[1]), "TFJob")["spec"]
