@@ -292,8 +292,6 @@ def test_notes_of_the_files_hosts_are_none() -> None:
     """What the file's own hosts would lack is nothing to say of Kubernetes."""
     hosts = "hosts: {a: {address: 10.0.0.1}, b: {address: 10.0.0.2}}\n"
     assert made(f"{PS}{hosts}").notes == ()
-    idle = made(f"{PS}strategy: multi_worker_mirrored\n".replace("ps: {}, ", ""))
-    assert idle.notes == ()
 
 
 def test_tfjob() -> None:
