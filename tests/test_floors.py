@@ -18,7 +18,9 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(
         ["errors", "names", "address", "cluster", "task", "strategy", "markers", "tf_config"], 0
     ),
-    **dict.fromkeys(["container", "table", "hints", "cluster_file", "size", "transfer"], 0),
+    **dict.fromkeys(
+        ["container", "table", "hints", "cluster_file", "size", "transfer", "option"], 0
+    ),
     **dict.fromkeys(["nodes", "decode", "consistency", "config"], 1),
     **dict.fromkeys(
         [
@@ -69,6 +71,7 @@ FLOORS: dict[str, int] = {
     ),
     "logins": 2,
     **dict.fromkeys(["stacks", "event_files", "execution"], 2),
+    **dict.fromkeys(["together", "notebook"], 2),
     **dict.fromkeys(["supervisor", "report", "blame", "lookout", "platforms"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     **dict.fromkeys(["claiming", "host_claims"], 2),
@@ -266,7 +269,8 @@ OF_CONTAINERS |= {
         "logs_on_hosts",
     ),
 }
-LAZY = {"gpus_here", "platforms"}  # what only some plans, or another command, need
+# what only some plans, or another command, need
+LAZY = {"gpus_here", "platforms", "together", "notebook"}
 START_UP = sorted(set(FLOORS) - ONCE_DECIDED - OF_CONTAINERS - LAZY - {"schema", "cli", "__main__"})
 SLOW = {"dataclasses", "pathlib", "inspect", "subprocess", "socket"}
 

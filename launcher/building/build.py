@@ -66,7 +66,7 @@ def build(engine: Engine, request: Request, now: datetime, on_event: OnEvent) ->
         _fetch(engine, request, base, on_event)
     moment = repository.stamp(now, _tags(engine, request.name))
     wanted = _labels(engine, request, moment)
-    packed = context.pack(request.context, request.file)
+    packed = context.pack(request.context, request.file, request.code)
     with packed.archive, engine.errors("cannot build"), logins():
         image = _built(engine, request, packed, wanted, on_event)
     version = moment.strftime(repository.STAMP_FORMAT)

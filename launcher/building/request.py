@@ -20,6 +20,7 @@ class Request(NamedTuple):
     name: the image's name without a tag.
     bases: what the stages start from; the last is what the image stands on.
     has_here_documents: whether RUN or COPY lines hold `<<NAME`, which only BuildKit understands.
+    code: files to be copied to /data behind the Dockerfile's steps, by their names there.
     network: Docker's network mode for the steps, None for the engine's own choice.
     """
 
@@ -32,6 +33,7 @@ class Request(NamedTuple):
     pull: bool = False
     no_cache: bool = False
     network: str | None = None
+    code: Mapping[str, str] = {}
 
 
 def read(

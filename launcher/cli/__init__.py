@@ -13,10 +13,10 @@ from gc import disable as disable_gc  # `launcher.cli.gc` is a command
 
 COMMANDS = (
     *("attach", "build", "check", "collect", "completion", "exec", "gc", "hosts", "logs", "ps"),
-    *("push", "resume", "stop", "submit", "tf-config"),
+    *("pack", "push", "resume", "stop", "submit", "tf-config"),
 )
-# Commands to come: a trainer of such a name is written ./pack.py.
-RESERVED = frozenset({"pack", "run"})
+# Commands to come: a trainer of such a name is written ./run.py.
+RESERVED = frozenset({"run"})
 
 _DOCKER_EXTRA = ("docker", "paramiko", "requests", "rich", "urllib3")
 

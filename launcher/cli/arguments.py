@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from launcher.errors import InputError, nearest
 from launcher.lean import without
+from launcher.option import Option
 
 with without("gettext"):  # its translations of two messages cost more than the rest of it
     import getopt
@@ -16,15 +17,6 @@ if TYPE_CHECKING:
 _CLUSTER = "whose hosts are asked; default: ./cluster.yaml"
 PREFLIGHTS = ("auto", "full", "none")
 STRATEGIES = ("auto", "multi_worker_mirrored", "parameter_server")
-
-
-class Option(NamedTuple):
-    """One option of a run; `value` is what its value is called, None for a switch."""
-
-    name: str
-    value: str | None
-    help: str
-    choices: tuple[str, ...] | None = None
 
 
 RUN_OPTIONS = (
@@ -56,6 +48,16 @@ SUBMIT_OPTIONS = (
     Option("json", None, "print as JSON"),
 )
 
+PACK_OPTIONS = (
+    Option("tag", "NAME", "the image's name, REGISTRY/NAME (default: the file's image)", None, "t"),
+    Option("file", "FILE", "the Dockerfile (default: as launch build; none: FROM the file's image)",
+           None, "f"),
+    Option("context", "DIR", "whose files the Dockerfile may copy (default: .)"),
+    Option("notebook", "NB.ipynb", "make the trainer from it: instead of TRAINER, -- ARGS"),
+    Option("submit", None, "submit the run, instead of printing what would be sent"),
+    *(option for option in SUBMIT_OPTIONS if option.name != "dry-run"),
+)  # fmt: skip
+
 
 class Words(NamedTuple):
     """A command line: the options of a run, and the words from the first that is none of them.
@@ -73,14 +75,19 @@ def parse(
 ) -> Words:
     """Return the parts of a command line. Raises InputError for what is none of `options`."""
     names = [f"{option.name}=" if option.value else option.name for option in options]
+    letters = {f"-{option.letter}": option for option in options if option.letter}
+    short = "".join(f"{o.letter}:" if o.value else o.letter for o in letters.values())
     try:
-        found, rest = getopt.getopt(list(words), "h", [*names, "help"])
+        found, rest = getopt.getopt(list(words), f"h{short}", [*names, "help"])
     except getopt.GetoptError as error:
         known = [f"--{option.name}" for option in options]
         hint = nearest(f"--{error.opt}", known)
         see = f"launch {command} --help".replace("  ", " ")
         raise InputError(f"{error.msg}{hint} (see {see})") from None
-    chosen = {"help" if name == "-h" else name[2:]: value for name, value in found}
+    chosen = {
+        "help" if name == "-h" else letters[name].name if name in letters else name[2:]: value
+        for name, value in found
+    }
     for option in options:
         given = chosen.get(option.name)
         if given is not None and option.choices and given not in option.choices:
@@ -135,6 +142,8 @@ def _exec(to: "ArgumentParser") -> None:
     to.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help=value)
     alone = "without $TF_CONFIG: the one of a cluster without other tasks"
     to.add_argument("--alone", action="store_true", help=alone)
+    together = "servers and the evaluator end with the chief that $LAUNCH_CHIEF names"
+    to.add_argument("--end-together", action="store_true", help=together)
     to.add_argument("command", nargs="...", metavar="-- COMMAND")
 
 
@@ -155,6 +164,16 @@ def _push(to: "ArgumentParser") -> None:
     whole = "REGISTRY/NAME; without TAG: both tags of the latest build"
     to.add_argument("name", metavar="NAME[:TAG]", help=whole)
     to.add_argument("--json", action="store_true", help="print the digests as JSON")
+
+
+def _pack(to: "ArgumentParser") -> None:
+    for option in PACK_OPTIONS:
+        flags = [f"-{option.letter}"] * bool(option.letter) + [f"--{option.name}"]
+        if option.value:
+            to.add_argument(*flags, metavar=option.value, help=option.help, choices=option.choices)
+        else:
+            to.add_argument(*flags, action="store_true", help=option.help)
+    to.add_argument("trainer", nargs="...", metavar="TRAINER …")
 
 
 def _hosts(to: "ArgumentParser") -> None:
@@ -243,6 +262,7 @@ _COMMANDS: dict[str, Callable[["ArgumentParser"], None]] = {
     "exec": _exec,
     "build": _build,
     "push": _push,
+    "pack": _pack,
     "collect": _collect,
     "attach": _attach,
     "resume": _resume,

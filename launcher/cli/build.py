@@ -28,9 +28,9 @@ def main(words: list[str]) -> int:
     _warn(asked)
     listen()
     try:
-        built = _build(asked, as_json=options.json)
+        built = build_image(asked, as_json=options.json)
     except BuildFailed as error:
-        _say_failed(error, as_json=options.json)
+        say_failed(error, as_json=options.json)
         return 1
     _show(built, as_json=options.json)
     return 0
@@ -51,7 +51,11 @@ def _warn(asked: "Request") -> None:
         print(f"launch: --build-arg {', '.join(secret)}: {what}", file=sys.stderr)
 
 
-def _build(asked: "Request", *, as_json: bool) -> "Built":
+def build_image(asked: "Request", *, as_json: bool) -> "Built":
+    """Return the image that was asked for, telling meanwhile how far it is.
+
+    Raises BuildFailed, and what `building.build` raises.
+    """
     from launcher.building.build import build
     from launcher.cli.docker_here import local_engine
     from launcher.cli.progress import chosen_stream, display
@@ -67,7 +71,7 @@ def _build(asked: "Request", *, as_json: bool) -> "Built":
         engine.close()
 
 
-def _say_failed(error: "BuildFailed", *, as_json: bool) -> None:
+def say_failed(error: "BuildFailed", *, as_json: bool) -> None:
     """Print what the failed step printed, where a display has not left it, and why it failed."""
     from launcher.cli.progress import chosen_stream
 

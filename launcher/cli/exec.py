@@ -1,7 +1,8 @@
 """`launch exec -- COMMAND`: normalise $TF_CONFIG, then become COMMAND.
 
 It stands in front of a trainer where somebody else writes the TF_CONFIG: in a container on a
-managed platform, in a batch job.
+managed platform, in a batch job. With --end-together it stays with the tasks that
+nobody else would end.
 """
 
 import os
@@ -37,6 +38,11 @@ def main(words: list[str]) -> int:
     for signum in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(signum, signal.SIG_DFL)
     try:
+        if options.end_together and config is not None:
+            from launcher import together
+
+            if together.attends(config, environ):
+                return together.attend(command, environ, config)
         os.execvpe(command[0], command, environ)  # noqa: S606 - becoming it is the purpose
     except (OSError, ValueError) as error:  # ValueError: an empty name
         why = error.strerror if isinstance(error, OSError) else error

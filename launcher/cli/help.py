@@ -46,6 +46,8 @@ commands:
   exec -- COMMAND    normalise $TF_CONFIG, then become COMMAND
   build [CONTEXT]    build an image (mnist.Dockerfile) here, with a tag for good and latest
   push NAME[:TAG]    push an image to the registry in its name
+  pack               build and push an image with the trainer in it, and hand the run to
+                     a platform: one command from a script, or --notebook, to a job
   submit             hand the run to a platform (--platform uai, slurm, kubernetes), or
                      list, status, logs, stop, delete its jobs there
   completion SHELL   print the completion script for bash, zsh or tcsh

@@ -12,6 +12,7 @@ from launcher.cli.arguments import SUBMIT_OPTIONS, Words, parse
 from launcher.cli.asked import runs_dir
 from launcher.errors import HostError, InputError, Problem
 from launcher.layout import Job
+from launcher.option import Option
 from launcher.platforms import Platform, Request, State, Submitted
 from launcher.strategy import Strategy
 
@@ -32,11 +33,13 @@ def main(words: list[str]) -> int:
         from launcher.cli.jobs import main as ask
 
         return ask(words)
-    asked = parse(words, SUBMIT_OPTIONS, "submit")
+    known = (*SUBMIT_OPTIONS, *own_options(words))
+    asked = parse(words, known, "submit")
     if "help" in asked.options or not words:
-        print(_usage(), end="", file=sys.stdout if words else sys.stderr)
+        print(usage("submit", known), end="", file=sys.stdout if words else sys.stderr)
         return 0 if words else 2
-    return _submit(asked)
+    perform = "dry-run" not in asked.options
+    return send(request_of(asked, "submit"), asked.options, perform=perform)
 
 
 class Reached(NamedTuple):
@@ -58,29 +61,57 @@ def reach(options: Mapping[str, str], environ: Mapping[str, str]) -> Reached:
     kind = platforms.find(name)
     path = options.get("cluster") or "cluster.yaml"
     settings = config.platform_settings(path, name, kind.Settings, given="cluster" in options)
-    return Reached(name, kind(settings, environ))
+    over = {
+        option.name.replace("-", "_"): options[option.name] if option.value else True
+        for option in platforms.options_of(name)
+        if option.name in options
+    }
+    return Reached(name, kind(settings._replace(**over) if over else settings, environ))
 
 
-def _submit(asked: Words) -> int:
-    options = asked.options
-    request, platform = _request(asked)
-    prepared = platform.prepare(request)
-    if "dry-run" in options:
+def own_options(words: Sequence[str]) -> tuple[Option, ...]:
+    """Return the options of the platform that a command line names; none where it names none."""
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        if word == "--":
+            break
+        flag, equals, value = word.partition("=")
+        if flag == "--platform":
+            try:
+                return platforms.options_of(value if equals else after)
+            except InputError:
+                return ()  # it is told with all else that is wrong
+    return ()
+
+
+class Asked(NamedTuple):
+    """A run as the command line asks for it, and who is to run it."""
+
+    request: Request
+    platform: Platform
+
+
+def send(asked: Asked, options: Mapping[str, str], *, perform: bool) -> int:
+    """Submit what is asked for, or show what would be sent; return the exit code."""
+    prepared = asked.platform.prepare(asked.request)
+    job = asked.platform.submit(prepared) if perform else None
+    if job is None:
         _show(prepared.to_dict(), prepared.text(), as_json="json" in options)
+        if perform and "wait" in options:
+            print("launch: --wait: nothing was sent; this is what you send", file=sys.stderr)
+            return 2
         return 0
-    job = platform.submit(prepared)
     _show(as_json(job), f"{job.name}: submitted as {job.id}", as_json="json" in options)
     sys.stdout.flush()
-    return wait(platform, job) if "wait" in options else 0
+    return wait(asked.platform, job) if "wait" in options else 0
 
 
-def _request(asked: Words) -> tuple[Request, Platform]:
+def request_of(asked: Words, command: str) -> Asked:
     """Return what is asked for, or raise InputError with all that is wrong with it."""
     problems: list[Problem] = []
     options = asked.options
     job = spec = platform = None
     try:
-        job = _job(asked)
+        job = _job(asked, command)
     except InputError as error:
         problems += error.problems
     try:
@@ -98,15 +129,16 @@ def _request(asked: Words) -> tuple[Request, Platform]:
         raise InputError(problems)
     run_id = facts.new_run_id(spec.name or job.name)
     run_dir = os.path.join(runs_dir(options), run_id)
-    return Request(spec, job, run_id, run_dir), platform
+    return Asked(Request(spec, job, run_id, run_dir), platform)
 
 
-def _job(asked: Words) -> Job:
+def _job(asked: Words, command: str) -> Job:
     cwd = os.getcwd()
     if asked.separated:
         return trainer.command(asked.rest, cwd)
     if not asked.rest:
-        raise InputError("expected a TRAINER, a script or -- COMMAND (see launch submit --help)")
+        what = f"expected a TRAINER, a script or -- COMMAND (see launch {command} --help)"
+        raise InputError(what)
     word, *args = asked.rest
     return trainer.find(word, args, cwd, uai_args="uai-args" in asked.options, commands=COMMANDS)
 
@@ -148,13 +180,19 @@ def _show(value: Mapping[str, object], text: str, *, as_json: bool) -> None:
         print(text)
 
 
-def _usage() -> str:
-    options = [(f"--{each.name} {each.value or ''}".rstrip(), each.help) for each in SUBMIT_OPTIONS]
+def usage(command: str, known: Sequence[Option]) -> str:
+    """Return what a command that submits says of itself."""
+    shown = [
+        (", ".join(filter(None, (each.letter and f"-{each.letter}", f"--{each.name}"))), each)
+        for each in known
+    ]
+    options = [(f"{flags} {each.value or ''}".rstrip(), each.help) for flags, each in shown]
+    verbs = [f"       launch submit {'|'.join(VERBS)} --platform NAME [JOB]"]
     lines: Sequence[str] = [
-        "usage: launch submit --platform NAME [OPTIONS] TRAINER [TRAINER ARGS…]",
-        f"       launch submit {'|'.join(VERBS)} --platform NAME [JOB]",
+        f"usage: launch {command} --platform NAME [OPTIONS] TRAINER [TRAINER ARGS…]",
+        *(verbs if command == "submit" else ()),
         "",
         "options:",
-        *(f"  {flag:<18} {text}" for flag, text in options),
+        *(f"  {flag:<22} {text}" for flag, text in options),
     ]
     return "\n".join(lines) + "\n"

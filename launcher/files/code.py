@@ -34,14 +34,26 @@ def code_archive(
         InputError: something cannot be read.
         HostError: no room for the archive on this machine.
     """
+    files = code_files(script, folder, leave_out=leave_out)
+    if not files:
+        return None
+    return _archive(files, owner)
+
+
+def code_files(
+    script: str | None, folder: str | None, *, leave_out: Sequence[str] = ()
+) -> dict[str, str]:
+    """Return name below /data → path here of what a run's containers get there; see above.
+
+    Raises:
+        InputError: something cannot be read.
+    """
     files: dict[str, str] = {}
     if script and not (folder and script.startswith(f"{folder}/")):
         files.update(_with_modules(script))
     if folder:
         files.update(_of_folder(folder, leave_out))
-    if not files:
-        return None
-    return _archive(files, owner)
+    return files
 
 
 def _archive(files: dict[str, str], owner: Owner) -> Archive:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, cast
 from launcher.cluster import ClusterSpec
 from launcher.errors import InputError, Problem, nearest
 from launcher.layout import Job
+from launcher.option import Option
 
 GROUP = "launch.platforms"  #: of entry points
 _BUILT_IN = {
@@ -74,12 +75,14 @@ class Request(NamedTuple):
 
     job: the trainer; its script lies on this machine.
     run_dir: where what belongs to the run is kept, absolute; nothing is there yet.
+    code_in_image: whether the image has the job's script, and what belongs to it, at /data.
     """
 
     spec: ClusterSpec
     job: Job
     run_id: str
     run_dir: str
+    code_in_image: bool = False
 
 
 class Prepared(Protocol):
@@ -99,11 +102,16 @@ class Platform(Protocol):
         is accepted, its docstring's `key: text` lines are what users read (see
         launcher.cluster_file). Every key has a default.
 
+    options: what `launch submit --platform NAME` takes beside its own options; each one's value,
+        or true for a switch, becomes the key of its name in the settings. One named `apply` says
+        that a submission is sent at all.
+
     Every method but `prepare` may raise HostError: the platform refuses, or cannot be reached. One
     that names a job raises InputError where there is no such job.
     """
 
     Settings: ClassVar[type[Any]]
+    options: ClassVar[tuple[Option, ...]] = ()
 
     def __init__(self, settings: Any, environ: Mapping[str, str]) -> None: ...
 
@@ -117,8 +125,11 @@ class Platform(Protocol):
             HostError: it does not tell what it has.
         """
 
-    def submit(self, prepared: Any) -> Submitted:
-        """Send what was prepared; once only, whatever is tried again."""
+    def submit(self, prepared: Any) -> Submitted | None:
+        """Send what was prepared; once only, whatever is tried again.
+
+        None where it is the user who sends it: it is then shown.
+        """
 
     def jobs(self) -> Sequence[Submitted]:
         """Return the jobs that it knows, the oldest first."""
@@ -154,6 +165,11 @@ def find(name: str) -> type[Platform]:
         return cast("type[Platform]", getattr(import_module(module), attribute))
     except (ImportError, AttributeError) as error:
         raise InputError(Problem(f"--platform {name}", f"cannot be loaded: {error}")) from None
+
+
+def options_of(name: str) -> tuple[Option, ...]:
+    """Return the options of a platform's own. Raises InputError as `find` does."""
+    return tuple(getattr(find(name), "options", ()))
 
 
 def _installed() -> dict[str, str]:

@@ -37,6 +37,24 @@ def test_a_dockerfile_from_elsewhere(tmp_path: Path) -> None:
     assert {"a", packed.dockerfile} <= names(packed)
 
 
+def test_code_on_top(tmp_path: Path) -> None:
+    """Code comes last, whatever is ignored, and readable for any user of the image."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / ".dockerignore").write_text("*\n")
+    (folder / "Dockerfile").write_text("FROM a\nUSER 7")
+    (tmp_path / "own.py").write_text("print()")
+    (tmp_path / "own.py").chmod(0o600)
+    packed = context.pack(folder, folder / "Dockerfile", {"lib/own.py": str(tmp_path / "own.py")})
+    with packed.archive, tarfile.open(fileobj=packed.archive) as archive:
+        text = archive.extractfile(packed.dockerfile)
+        assert text and text.read() == b"FROM a\nUSER 7\nCOPY .launch.code/ /data/\n"
+        member = archive.getmember(".launch.code/lib/own.py")
+        assert (member.mode, member.uid, member.uname) == (0o644, 0, "")
+        code = archive.extractfile(member)
+        assert code and code.read() == b"print()"
+
+
 def test_what_cannot_be_read(tmp_path: Path) -> None:
     """A file that cannot be read is named, with what to do."""
     (tmp_path / "Dockerfile").mkdir()  # opening a folder fails for every user

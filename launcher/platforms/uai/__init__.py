@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from launcher.errors import HostError, InputError, Problem
+from launcher.option import Option
 from launcher.platforms import Line, Request, State, Submitted
 from launcher.platforms.uai import answers, creating, credentials, images, matching, needs
 from launcher.platforms.uai.answers import Job
@@ -26,6 +27,7 @@ class UaiTrain:
     """The platform, for the user whose keys the environment or a file holds."""
 
     Settings: ClassVar[type[Any]] = UaiSettings
+    options: ClassVar[tuple[Option, ...]] = ()
 
     def __init__(self, settings: UaiSettings, environ: Mapping[str, str]) -> None:
         self.settings = settings

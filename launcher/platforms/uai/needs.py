@@ -212,7 +212,7 @@ def _without_python(job: Job) -> list[str]:
 
 def _notes(request: Request) -> Iterator[str]:
     spec, job = request.spec, request.job
-    if job.script:
+    if job.script and not request.code_in_image:
         layout = Layout.of(spec._replace(backend=Backend.DOCKER), job, "", "", "python")
         yield f"the image must hold {layout.command[1]}: nothing is copied into it there"
     if spec.strategy is Strategy.MULTI_WORKER_MIRRORED and len(_trainers(spec)) > 1:
