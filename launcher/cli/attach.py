@@ -74,7 +74,7 @@ def _take_up(
     from launcher.at_once import at_all
     from launcher.backends.docker import DockerBackend
     from launcher.cli.collect import log_home
-    from launcher.cli.containers import unreachable_s
+    from launcher.cli.containers import homing_s, unreachable_s
     from launcher.cli.interruption import superseded
     from launcher.cli.perform import perform
     from launcher.found import found
@@ -106,7 +106,7 @@ def _take_up(
             how = Collecting(run_id, run_dir, False, transfers.report)
             return DockerBackend(
                 plan, machines, Heritage(run_id), Results(how), claims, console.say,
-                unreachable_s(os.environ),
+                unreachable_s(os.environ), homing_s(os.environ),
             )  # fmt: skip
 
         asked = Command(Words({}, [], False), str(run_dir.parent), goes_on=True)

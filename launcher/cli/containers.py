@@ -23,6 +23,7 @@ from launcher.container_logs.follower import UNREACHABLE_S
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem
 from launcher.found import found
+from launcher.homing import PERIOD_S
 from launcher.hosts import Machine, Opened
 from launcher.images import Images
 from launcher.inside import Inside
@@ -36,7 +37,7 @@ from launcher.readings import PORTS, Reading, read
 from launcher.results import Collecting, Results
 from launcher.transfers import Transfers
 
-_UNREACHABLE = "LAUNCH_UNREACHABLE_S"
+_UNREACHABLE, _HOMING = "LAUNCH_UNREACHABLE_S", "LAUNCH_HOMING_S"
 _PLENTY = 512  # ports and GPUs, of a host that did not say what it has
 
 
@@ -176,7 +177,7 @@ def _perform(
     claims: Claims,
 ) -> int:
     inside = Inside(made, os.environ, goes_on=asked.command.goes_on)
-    gone_s = unreachable_s(os.environ)
+    gone_s, home_s = unreachable_s(os.environ), homing_s(os.environ)
 
     def backend(console: Console) -> Backend:
         transfers = Transfers(console.show_status if console.is_terminal else None, console.say)
@@ -192,7 +193,9 @@ def _perform(
         keep = "keep" in asked.options
         how = Collecting(made.run_id, Path(made.run_dir), keep, transfers.report)
         results = Results(how)
-        return DockerBackend(made, machines, provision, results, claims, console.say, gone_s)
+        return DockerBackend(
+            made, machines, provision, results, claims, console.say, gone_s, home_s
+        )
 
     def replan(lost: frozenset[str]) -> Plan:
         return _planned_again(asked, machines, claims, lost)
@@ -224,11 +227,20 @@ def _planned_again(
 
 def unreachable_s(environ: Mapping[str, str]) -> float:
     """Return after how long a host that cannot be reached is given up."""
-    text = environ.get(_UNREACHABLE, "")
+    return _seconds(environ, _UNREACHABLE, UNREACHABLE_S)
+
+
+def homing_s(environ: Mapping[str, str]) -> float:
+    """Return how often to look for checkpoints to bring home."""
+    return _seconds(environ, _HOMING, PERIOD_S)
+
+
+def _seconds(environ: Mapping[str, str], name: str, otherwise: float) -> float:
+    text = environ.get(name, "")
     try:
-        return float(text) if text else UNREACHABLE_S
+        return float(text) if text else otherwise
     except ValueError:
-        raise InputError(Problem(f"${_UNREACHABLE}", f"expected seconds, got {text!r}")) from None
+        raise InputError(Problem(f"${name}", f"expected seconds, got {text!r}")) from None
 
 
 def engine_here() -> Engine | None:
