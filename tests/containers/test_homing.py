@@ -87,10 +87,10 @@ def test_a_chief_whose_host_is_lost_goes_on_elsewhere(
     user: Launching, remote: Engines, testbed: Testbed, hosts: None
 ) -> None:
     """From the last checkpoint that was home; the evaluator on another host sees all that come."""
-    process = user.start(*trainer(200))
+    process = user.start(*trainer(120))
     until(lambda: len(numbers(b"evaluated", user.log("evaluator-0"))) > 2, "evaluations")
     assert at_home(user) >= 10
-    testbed.hosts[1].cut()
+    testbed.hosts[1].power_off()
     out, err = process.communicate(timeout=90)
     assert "Traceback" not in out + err
     assert process.returncode == 3, out + err  # what h2 holds is not home
@@ -98,17 +98,14 @@ def test_a_chief_whose_host_is_lost_goes_on_elsewhere(
 
     (begun,) = numbers(b"from", user.log("chief-0", 2))
     told = [int(n) for n in re.findall(rb'"step":(\d+)', user.log("chief-0"))]
-    assert 10 <= begun <= told[-1] < 200
+    assert 10 <= begun <= told[-1] < 120
     evaluated = numbers(b"evaluated", user.log("evaluator-0"))
-    assert evaluated == sorted(set(evaluated)) and evaluated[-1] == 200
-    assert at_home(user) == user.report()["step"] == 200
-    assert (user.run_dir() / "checkpoints/ckpt-190.index").exists()
+    assert evaluated == sorted(set(evaluated)) and evaluated[-1] == 120
+    assert at_home(user) == user.report()["step"] == 120
+    assert (user.run_dir() / "checkpoints/ckpt-110.index").exists()
 
-    testbed.hosts[1].heal()
-    if left := testbed.hosts[1].docker("ps", "-q").split():
-        testbed.hosts[1].docker("kill", *left, check=False)
-    until(lambda: not testbed.hosts[1].docker("ps", "-q"), "the end of what ran on")
+    testbed.hosts[1].power_on()
     assert user.run("collect", user.run_dir().name).code == 0
-    assert at_home(user) == 200  # what another host had is beside it
+    assert at_home(user) == 120  # what another host had is beside it
     assert (user.run_dir() / "checkpoints.1/checkpoint").exists()
     assert remote.left() == []

@@ -4,15 +4,15 @@ import base64
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from launcher.errors import HostError
-from launcher.files import checkpoints
 from launcher.files.checkpoint_volume import CheckpointVolume, opened
 from launcher.files.checkpoints import Fetched, fetched, take
 from launcher.files.checkpoints_given import Given, give, is_newer
+from launcher.files.results import Collected, collect
 from launcher.files.stat import Stat, read
 from tests.files.conftest import Remote
 
@@ -134,14 +134,13 @@ def test_what_changes_while_it_is_copied(
     """Such a folder is not taken: it may hold half a checkpoint."""
     place = places[0]
     place.do("echo 1 >step; touch -d @1000 step .")
-    copied = checkpoints.collect
 
-    def collect(*words: object, **more: object) -> object:
-        got = copied(*words, **more)  # type: ignore[arg-type]
+    def copied(*words: Any, **more: Any) -> Collected:
+        got = collect(*words, **more)
         place.do("echo 1 >>step")
         return got
 
-    monkeypatch.setattr(checkpoints, "collect", collect)
+    monkeypatch.setattr("launcher.files.checkpoints.collect", copied)
     with pytest.raises(HostError, match="h1: checkpoints change while they are copied"):
         come(place, home)
     assert not home.exists()
