@@ -151,7 +151,8 @@ class _Case(NamedTuple):
             return f"{self.known.supervisor} supervises it"
         if any(one.state not in _DEAD for one in self.containers):
             return "it runs"
-        if any(one.state == "created" and not self._is_settled(one) for one in self.containers):
+        created = [one for one in self.containers if one.state == "created"]
+        if any(TASK_LABEL in one.labels and not self._is_settled(one) for one in created):
             return "it is starting"
         return ""
 

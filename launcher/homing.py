@@ -24,12 +24,14 @@ from launcher.task import EVALUATOR
 
 PERIOD_S = 60.0
 _LAST_S = 60.0  # for what a host still has when the chief leaves it
+_CLOSE_S = 5.0  # for an engine that is being asked for a container
 
 
 class _Beside:
     """The thread beside one attempt, as others see it."""
 
-    def __init__(self) -> None:
+    def __init__(self, made: Made) -> None:
+        self.made = made
         self.is_over = threading.Event()
         self.ended_well = False
 
@@ -53,6 +55,7 @@ class Homing:
         self._version = 0  # how often something came home, or the chief began
         self._source: Made | None = None  # the chief's attempt, whose checkpoints count
         self._besides: dict[str, _Beside] = {}  # by container
+        self._opening = threading.Lock()
         self._volumes: dict[str, CheckpointVolume] = {}  # by host
         self._lost: set[str] = set()
         self._is_closed = False
@@ -85,7 +88,7 @@ class Homing:
         """Take note of an attempt that has started, or was taken up."""
         if not self._is_wanted or made.container.task not in (self._chief, EVALUATOR):
             return
-        beside = self._besides[made.id] = _Beside()
+        beside = self._besides[made.id] = _Beside(made)
         do = self._give_to
         if made.container.task == self._chief:
             do = self._fetch_from
@@ -96,7 +99,7 @@ class Homing:
         threading.Thread(target=do, args=(made, beside), name="checkpoints", daemon=True).start()
 
     def ended(self, made: Made, *, well: bool) -> None:
-        """Take note of an attempt's end; after a chief's with 0 the last checkpoint is fetched."""
+        """Take note of an attempt's end; an evaluator elsewhere gets the last checkpoint then."""
         beside = self._besides.get(made.id)
         if beside is not None:
             beside.ended_well = well
@@ -109,10 +112,13 @@ class Homing:
         self._lost.add(host)
 
     def close(self) -> None:
-        """Copy nothing any more: what is left is brought home with the results."""
+        """Copy nothing and make nothing any more: the rest is brought home with the results."""
+        is_free = self._opening.acquire(timeout=_CLOSE_S)
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+        if is_free:
+            self._opening.release()
         for beside in tuple(self._besides.values()):
             beside.is_over.set()
 
@@ -123,7 +129,7 @@ class Homing:
         is_told = False
         while not self._is_closed:
             is_last = beside.is_over.wait(self._period_s)
-            if self._is_closed or (is_last and not beside.ended_well):
+            if self._is_closed or (is_last and not (beside.ended_well and self._is_awaited(made))):
                 return
             try:
                 self._fetch(made)
@@ -135,6 +141,11 @@ class Homing:
                 is_told = True
             if is_last:
                 return
+
+    def _is_awaited(self, made: Made) -> bool:
+        """Whether an evaluator on another host than the chief's lives."""
+        others = [b for b in tuple(self._besides.values()) if b.made.machine is not made.machine]
+        return any(b.made.container.task == EVALUATOR and not b.is_over.is_set() for b in others)
 
     def _fetch(self, made: Made) -> None:
         """Copy home what is new, once. Raises HostError."""
@@ -176,7 +187,7 @@ class Homing:
                 give(self._volume(made), self._home, given)
                 seen, is_told = version, False
             except HostError as error:
-                if not is_told:
+                if not is_told and not self._is_closed:
                     self._say(self._problem(f"do not reach {made.container.task}", error))
                 self._volumes.pop(made.container.host, None)
                 is_told = True
@@ -186,9 +197,12 @@ class Homing:
 
     def _volume(self, made: Made) -> CheckpointVolume:
         host = made.container.host
-        if host not in self._volumes:
-            self._volumes[host] = opened(made.machine.engine, self._run_id, made.id)
-        return self._volumes[host]
+        with self._opening:
+            if self._is_closed:
+                raise HostError(f"{host}: the run has ended")
+            if host not in self._volumes:
+                self._volumes[host] = opened(made.machine.engine, self._run_id, made.id)
+            return self._volumes[host]
 
     def _problem(self, what: str, error: HostError) -> str:
         return f"launch: checkpoints {what}, and will be tried every {self._period_s:g} s: {error}"

@@ -47,7 +47,7 @@ def kept(*things: Thing, known: RunKnown | None = None, answered: bool = True) -
 
 def test_a_run_that_is_home() -> None:
     """Everything of a run whose results are home goes, its volumes too."""
-    through = container("created", {**RUN, CHECKPOINTS_LABEL: "1"}, name="c")
+    through = container("created", {**RUN, CHECKPOINTS_LABEL: "1"}, name="c", age_h=0)
     all_of_it = (container("exited"), container("created"), through, USED, NETWORK)
     assert waste(*all_of_it, known=HOME) == ["x", "x", "c", "v", "n"]
 
