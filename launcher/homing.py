@@ -187,6 +187,8 @@ class Homing:
                 give(self._volume(made), self._home, given)
                 seen, is_told = version, False
             except HostError as error:
+                if self._version != version:  # what was home may have gone for something newer
+                    continue
                 if not is_told and not self._is_closed:
                     self._say(self._problem(f"do not reach {made.container.task}", error))
                 self._volumes.pop(made.container.host, None)

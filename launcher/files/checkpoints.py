@@ -22,7 +22,6 @@ from launcher.checkpoint_state import (
     index_of,
     parse,
 )
-from launcher.engine import EngineError
 from launcher.errors import HostError
 from launcher.files.checkpoint_volume import CheckpointVolume
 from launcher.files.owner import read_file
@@ -32,7 +31,6 @@ from launcher.layout import CONTAINER_CHECKPOINT_DIR as INSIDE
 
 _ROUNDS = 3  # a trainer may have gone on by another checkpoint meanwhile
 _COMPARED = 500  # entries of a folder that is not TensorFlow's
-_MISSING = 404
 
 
 class Fetched(NamedTuple):
@@ -75,17 +73,19 @@ def take(found: Fetched, home: Path) -> None:
         if found.state is None:
             swap(found.staging, home)
             return
-        before = state_of(home)
-        home.mkdir(parents=True, exist_ok=True)
-        for name in found.files:
-            (found.staging / name).replace(home / name)
         note = found.staging / STATE_FILE
         note.write_text(found.state.text(), encoding="utf-8")
+        before = state_of(home)
+        if before is None:  # there was nothing, or what did not look like TensorFlow's yet
+            swap(found.staging, home)
+            return
+        for name in found.files:
+            (found.staging / name).replace(home / name)
         note.replace(home / STATE_FILE)
-        gone = set(before.names) - set(found.state.names) if before else set()
-        for name in sorted(gone):
-            for file in files_here(home, name):
-                (home / file).unlink(missing_ok=True)
+        for name in set(before.names) - set(found.state.names):
+            with contextlib.suppress(FileNotFoundError):
+                for file in files_here(home, name):
+                    (home / file).unlink(missing_ok=True)
     shutil.rmtree(found.staging, ignore_errors=True)
 
 
@@ -143,6 +143,7 @@ class _Fetching:
     ) -> None:
         self._volume = volume
         self._home = home
+        self._before = state_of(home)
         self._staging = staging
         self._is_cancelled = is_cancelled
 
@@ -160,8 +161,7 @@ class _Fetching:
         if kept is None:
             return None
         files = tuple(file for name in kept.names for file in found[name])
-        before = state_of(self._home)
-        if not files and before is not None and before.text() == kept.text():
+        if not files and self._before is not None and self._before.text() == kept.text():
             return None
         with local(self._staging):
             self._staging.mkdir(parents=True, exist_ok=True)
@@ -173,24 +173,18 @@ class _Fetching:
         there = stat(self._volume.engine, self._volume.container_id, f"{INSIDE}/{index}")
         if there is None or not there.is_file:
             return None
-        if is_same(self._home / index, there):
+        if self._before is not None and is_same(self._home / index, there):
             with contextlib.suppress(OSError):
                 if all((self._home / file).is_file() for file in files_here(self._home, name)):
                     return ()
-        try:
-            self._copy(index)
-            with local(self._staging):
-                files = files_here(self._staging, name)
-            for file in files[:-1]:
-                self._copy(file)
-        except EngineError as error:
-            if error.status == _MISSING:
-                return None
-            raise
-        return files
+        if not self._copy(index):
+            return None
+        with local(self._staging):
+            files = files_here(self._staging, name)
+        return files if all(map(self._copy, files[:-1])) else None
 
-    def _copy(self, file: str) -> None:
-        collect_file(
+    def _copy(self, file: str) -> bool:
+        return collect_file(
             self._volume.engine,
             self._volume.container_id,
             f"{INSIDE}/{file}",
@@ -212,6 +206,9 @@ def _folder(
         )  # fmt: skip
         if not home.is_dir() and not any(staging.iterdir()):
             return None
+        if (state := state_of(staging)) is not None:  # the first note has come meanwhile
+            shutil.rmtree(staging, ignore_errors=True)
+            return _Fetching(volume, home, staging, is_cancelled).run(state)
         if _is_unchanged(volume, staging):
             return Fetched(staging)
     raise HostError(f"{volume.host}: checkpoints change while they are copied")

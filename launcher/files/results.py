@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from launcher.engine import Engine
+from launcher.engine import Engine, EngineError
 from launcher.errors import HostError
 from launcher.files import unpack
 from launcher.files.unpack import Summary
 from launcher.transfer import OnProgress, Progress
 
+_MISSING = 404
 _READ_BYTES = 1 << 18
 _PIPE_BYTES = 1 << 20
 _SMALL_BYTES = 4 << 20  # is unpacked here: starting a process would take longer
@@ -84,11 +85,10 @@ def collect_file(
     destination: Path,
     *,
     is_cancelled: Callable[[], bool],
-) -> None:
+) -> bool:
     """Bring one file of a container, whole, in place of what is at `destination`.
 
-    Raises:
-        HostError: as `collect` does; an EngineError with status 404 where there is no such file.
+    Returns whether there was such a file, or is any more. Raises HostError as `collect` does.
     """
     partial = destination.with_name(f".{destination.name}.partial")
     try:
@@ -101,9 +101,14 @@ def collect_file(
         _judge(summary, engine.host, destination)
         came = partial / os.path.basename(path)
         if came.is_symlink() or not came.is_file():
-            raise HostError(f"{engine.host}: {path} in a container is no file")
+            return False
         with local(destination):
             came.replace(destination)
+        return True
+    except EngineError as error:
+        if error.status != _MISSING:
+            raise
+        return False
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -95,6 +95,7 @@ def test_a_chief_whose_host_is_lost_goes_on_elsewhere(
     assert "Traceback" not in out + err
     assert process.returncode == 3, out + err  # what h2 holds is not home
     assert user.report()["outcome"] == "succeeded", out + err
+    assert out.count("checkpoints of chief:0 are not home") == 1, out  # tried again and again
 
     (begun,) = numbers(b"from", user.log("chief-0", 2))
     told = [int(n) for n in re.findall(rb'"step":(\d+)', user.log("chief-0"))]
