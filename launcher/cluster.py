@@ -160,7 +160,7 @@ class Restarts(NamedTuple):
     backoff_s: Seconds before the second restart (the first is immediate); doubled for each more.
     on: After which failures: `exit` (its own exit code), `signal` (it was killed), `host` (its
         host is lost), `stalled` (no progress).
-    move: Whether tasks of a lost host move to others that have room; needs `checkpoints`.
+    move: Whether tasks of a lost host move to others in the file that have room.
     """
 
     max: Count = 3

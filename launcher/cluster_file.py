@@ -74,7 +74,8 @@ class ClusterFile(NamedTuple):
         `tasks` beside it may say no count, hosts and ports.
     data: The training data.
     volumes: More folders of the hosts for containers to see.
-    checkpoints: A folder that all hosts share, for the checkpoints of runs.
+    checkpoints: A folder that all hosts share, for the checkpoints of runs; without it they are
+        copied home as a run goes on.
     env: Environment variables of every task.
     restarts: How often what fails is started again.
     timeouts: How long a run waits for what, in seconds.

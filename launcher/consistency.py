@@ -33,9 +33,6 @@ def check(spec: ClusterSpec, file: ClusterFile, decoder: Decoder, *, elsewhere: 
     _mounts(file, decoder)
     _sources(file, decoder)
     _ulimits(file, decoder)
-    if spec.restarts.move and not spec.checkpoints and not spec.is_here:
-        what = "needs `checkpoints`, a folder that all hosts share: a task that moves goes on there"
-        decoder.problem("restarts.move", what)
 
 
 def notes(spec: ClusterSpec, decoder: Decoder) -> Iterator[str]:
@@ -44,11 +41,6 @@ def notes(spec: ClusterSpec, decoder: Decoder) -> Iterator[str]:
         given = [key for key in _FOR_CONTAINERS if key in decoder.lines]
         if given:
             yield f"{', '.join(given)}: for containers only; processes see this machine as it is"
-    elif not spec.checkpoints and not spec.is_here and _has(spec, TaskType.EVALUATOR):
-        yield (
-            "the evaluator will not see the chief's checkpoints, each task has a disk of its own: "
-            "name a folder that all hosts share with the key 'checkpoints'"
-        )
 
 
 def _roles(spec: ClusterSpec, decoder: Decoder) -> None:

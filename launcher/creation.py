@@ -26,6 +26,7 @@ JOB_LABEL = "launch.job"
 ROLE_LABEL = "launch.role"
 STRATEGY_LABEL = "launch.strategy"  #: of a run with a cluster
 PLAN_LABEL = "launch.plan"
+CHECKPOINTS_LABEL = "launch.checkpoints"  #: of what a run's checkpoints are read and written by
 TASKS_LABEL = "launch.tasks"  #: how many of each type the run has: `chief=1,worker=3`
 
 _TYPES = frozenset(task_type.value for task_type in TaskType)

@@ -1,10 +1,13 @@
 """What is due in a run as time passes: limits, stalls, kills and restarts. Pure, too."""
 
 from launcher import recovery
+from launcher import strategy as rules
 from launcher.changes import Step, ask_to_end, changed, kill, started_anew, stop
 from launcher.events import Command, DumpStacks, Exited, Looked, LookForLife
 from launcher.run import Outcome, Phase, Run, TaskState, coordinators
 from launcher.signs import Cause
+from launcher.strategy import Role
+from launcher.task import TaskId
 
 _LOOK_S = 10.0  # for all hosts to say whether event files grow
 _DUMP_S = 3.0  # for tasks that make no progress, to write where they are
@@ -48,12 +51,12 @@ def _limits(run: Run, at: float) -> Step:
 
 
 def _missed(run: Run, at: float) -> Step:
-    """Take servers that ended well before their chief for failed."""
+    """Take servers that ended well before their chief for failed, and so an evaluator."""
     for task, attempt in run.tasks.items():
         if run.phase is not Phase.RUNNING or attempt.missed_at is None or at < attempt.missed_at:
             continue
         run = changed(run, task, missed_at=None)
-        if is_needed(run) and not run.is_ending(task):
+        if is_needed(run, task) and not run.is_ending(task):
             early = Exited(at, task, attempt.number, 0, cause=Cause.ENDED_EARLY)
             run = changed(run, task, state=TaskState.FAILED, cause=Cause.ENDED_EARLY)
             return recovery.failed(run, early)
@@ -132,6 +135,14 @@ def _restarts(run: Run, at: float) -> Step:
     return run, commands
 
 
-def is_needed(run: Run) -> bool:
-    """Whether a server still has a chief that lives, or will again."""
+def is_needed(run: Run, task: TaskId) -> bool:
+    """Whether a task that ended with 0 was still to do something.
+
+    A server is while it has a chief that lives, or will again; an evaluator while not all steps
+    were made, where it is told how many there are.
+    """
+    if rules.may_fail(task):
+        return run.step is not None and run.total is not None and run.step < run.total
+    if rules.role(run.strategy, task.type) is not Role.SERVE:
+        return False
     return any(not run.tasks[t].is_final or run.is_ending(t) for t in coordinators(run))

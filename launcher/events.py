@@ -20,12 +20,16 @@ class Started(NamedTuple):
 
 
 class StartFailed(NamedTuple):
-    """An attempt could not be started."""
+    """An attempt could not be started.
+
+    has_no_place: it was to stand elsewhere than before, and no place was found.
+    """
 
     at: float
     task: TaskId
     attempt: int
     reason: str
+    has_no_place: bool = False
 
 
 class Exited(NamedTuple):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import NamedTuple
 
-from launcher.creation import RUN_LABEL, SCHEMA_LABEL, TASK_LABEL
+from launcher.creation import CHECKPOINTS_LABEL, RUN_LABEL, SCHEMA_LABEL, TASK_LABEL
 from launcher.files.volume import HASH_LABEL, KIND_LABEL
 from launcher.images.identity import PARTIAL_LABEL
 from launcher.images.loading import PARTIAL_REPOSITORY
@@ -60,7 +60,7 @@ class Thing(NamedTuple):
         """The run that it was made for; empty where it was made for none, or not by a launcher."""
         if SCHEMA_LABEL not in self.labels:
             return ""
-        if self.kind is Kind.CONTAINER and TASK_LABEL not in self.labels:
+        if self.kind is Kind.CONTAINER and not {TASK_LABEL, CHECKPOINTS_LABEL} & set(self.labels):
             return ""
         return self.labels.get(RUN_LABEL, "")
 
@@ -151,7 +151,8 @@ class _Case(NamedTuple):
             return f"{self.known.supervisor} supervises it"
         if any(one.state not in _DEAD for one in self.containers):
             return "it runs"
-        if any(one.state == "created" and not self._is_settled(one) for one in self.containers):
+        created = [one for one in self.containers if one.state == "created"]
+        if any(TASK_LABEL in one.labels and not self._is_settled(one) for one in created):
             return "it is starting"
         return ""
 

@@ -9,6 +9,7 @@ from launcher.container import Mount
 CONTAINER_WORK_DIR = "/data"  # the platform's code folder; data and output lie below it
 CONTAINER_OUTPUT_DIR = f"{CONTAINER_WORK_DIR}/output"
 CONTAINER_CHECKPOINT_DIR = f"{CONTAINER_WORK_DIR}/checkpoints"
+CHECKPOINT_DIR = "LAUNCH_CHECKPOINT_DIR"  #: the variable that tells a task where they are
 
 
 class Job(NamedTuple):
@@ -36,6 +37,9 @@ class Layout(NamedTuple):
     command: what comes before the arguments: the interpreter and the script, or nothing.
     output_root: each task's own folder lies below it; None where every task has a volume of its
         own.
+    checkpoint_dir: where the chief writes its checkpoints, and the evaluator reads them.
+    checkpoint_mounts: what these two alone see, where nothing is shared: a volume for checkpoints,
+        which each host has for itself. Others' checkpoints are part of their output there.
     """
 
     command: tuple[str, ...]
@@ -45,6 +49,7 @@ class Layout(NamedTuple):
     output_root: str | None
     checkpoint_dir: str
     mounts: tuple[Mount, ...] = ()
+    checkpoint_mounts: tuple[Mount, ...] = ()
 
     @classmethod
     def of(cls, spec: ClusterSpec, job: Job, run_id: str, run_dir: str, python: str) -> "Layout":
@@ -76,20 +81,20 @@ class Layout(NamedTuple):
             source = spec.data.path or spec.data.sync or ""
             synced = spec.data.path is None
             mounts.append(Mount(source, spec.data.at, spec.data.read_only, synced))
-        checkpoint_dir = f"{CONTAINER_OUTPUT_DIR}/checkpoints"
+        own = Mount(volume_name(run_id, "checkpoints"), CONTAINER_CHECKPOINT_DIR, False)
         if spec.checkpoints:
             mounts.append(Mount(spec.checkpoints, spec.checkpoints, read_only=False))
         elif spec.is_here:
-            checkpoint_dir = CONTAINER_CHECKPOINT_DIR
-            mounts.append(Mount(volume_name(run_id, "checkpoints"), checkpoint_dir, False))
+            mounts.append(own)
         return cls(
             command=(spec.python or "python", script) if script else (),
             work_dir=CONTAINER_WORK_DIR,
             script_dir=CONTAINER_WORK_DIR,
             data_dir=spec.data.at if spec.data else f"{CONTAINER_WORK_DIR}/data",
             output_root=None,
-            checkpoint_dir=checkpoint_dir,
+            checkpoint_dir=CONTAINER_CHECKPOINT_DIR,
             mounts=tuple(mounts),
+            checkpoint_mounts=() if spec.checkpoints or spec.is_here else (own,),
         )
 
     def output_dir(self, task: str) -> str:
@@ -116,8 +121,10 @@ class Layout(NamedTuple):
             "LAUNCH_RUN": run_id,
             "LAUNCH_STRATEGY": spec.strategy.value,
             "LAUNCH_MARKERS": "1",
-            "LAUNCH_CHECKPOINT_DIR": self.checkpoint_dir,
+            CHECKPOINT_DIR: self.checkpoint_dir,
         }
+        if self.checkpoint_mounts:
+            env[CHECKPOINT_DIR] = f"{CONTAINER_OUTPUT_DIR}/checkpoints"  # of all but two
         if spec.backend is Backend.PROCESS:
             env["LAUNCH_SUPERVISED"] = "1"  # a container does not see whether its launcher lives
         elif spec.is_here:

@@ -47,14 +47,14 @@ from launcher.run import (
     coordinators,
 )
 from launcher.signs import Cause
-from launcher.strategy import Role, Strategy
+from launcher.strategy import Strategy
 from launcher.task import TaskId
 
 #: The exit code of a task that stopped as asked, with its state saved.
 SAVED = 42
 
 _NO_RESTARTS = Restarts(max=0)
-_EARLY_S = 10.0  # a server that ended with 0 this long before its chief was still needed
+_EARLY_S = 10.0  # what ended with 0 this long before what it is there for was still needed
 
 
 def begin(
@@ -206,7 +206,7 @@ def _after_success(run: Run, task: TaskId, at: float) -> Step:
     """Return what follows from an end with 0: the run's, where all that decide have come so far."""
     if run.is_ending(task):
         return run, ()
-    if rules.role(run.strategy, task.type) is Role.SERVE and is_needed(run):
+    if is_needed(run, task):
         return changed(run, task, missed_at=at + _EARLY_S), ()
     deciding = [a for t, a in run.tasks.items() if rules.decides(run.strategy, t)]
     if all(attempt.state is TaskState.SUCCEEDED for attempt in deciding):

@@ -23,6 +23,7 @@ from launcher.cluster import (
 )
 from launcher.container import Container, Limits, Mount, masked
 from launcher.layout import (
+    CHECKPOINT_DIR,
     CONTAINER_CHECKPOINT_DIR,
     CONTAINER_OUTPUT_DIR,
     Job,
@@ -31,7 +32,7 @@ from launcher.layout import (
 )
 from launcher.placement import HostFacts
 from launcher.strategy import Role, Strategy
-from launcher.task import CHIEF, TaskId, TaskType
+from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
 from launcher.tf_config import Cluster, TfConfig
 
 HOST_NETWORK = "host"
@@ -44,7 +45,7 @@ class Plan(NamedTuple):
         TF_CONFIG.
     tasks: in the order chief, worker, ps, evaluator and by index.
     run_dir: absolute path on this machine.
-    checkpoint_dir: the folder that all tasks share for checkpoints, as they see it.
+    checkpoint_dir: the folder for checkpoints, as the chief and the evaluator see it.
     network: Docker's network of the containers: `host`, or the name of the run's own bridge;
         nothing for processes.
     code: the folder of this machine to copy into containers, None for the script alone.
@@ -294,16 +295,24 @@ class _Placed(NamedTuple):
 
     def _env(self, task: Task, host: str) -> Mapping[str, str]:
         interface = self.spec.hosts[host].nccl_interface or self.spec.nccl_interface
-        if not task.env and not interface:
+        apart = self._sees_checkpoints(task)
+        if not task.env and not interface and not apart:
             return self.env  # shared: a large cluster's plan holds it once
         named = {"NCCL_SOCKET_IFNAME": interface} if interface else {}
-        return {**named, **self.env, **task.env}
+        own = {CHECKPOINT_DIR: self.layout.checkpoint_dir} if apart else {}
+        return {**named, **self.env, **own, **task.env}
+
+    def _sees_checkpoints(self, task: Task) -> bool:
+        """Whether a task is one of the two that see the host's volume for checkpoints."""
+        is_either = task.id in (self.spec.tasks[0].id, EVALUATOR)
+        return bool(self.layout.checkpoint_mounts) and is_either
 
     def _mounts(self, task: Task, output_dir: str) -> tuple[Mount, ...]:
         if self.spec.backend is Backend.PROCESS:
             return ()
         volume = volume_name(self.run_id, f"{task.id.slug}-output")
-        return (*self.layout.mounts, Mount(volume, output_dir, read_only=False))
+        apart = self.layout.checkpoint_mounts if self._sees_checkpoints(task) else ()
+        return (*self.layout.mounts, *apart, Mount(volume, output_dir, read_only=False))
 
     def _limits(self, task: Task) -> Limits:
         spec = self.spec

@@ -48,6 +48,8 @@ def _failure(run: Run, event: Exited) -> Failure:
     how = event.words or event.reason
     if event.cause is Cause.ENDED_EARLY:
         how = "ended with 0 while its chief still needed it"
+        if rules.may_fail(event.task):
+            how = "ended with 0 while training went on"
     kind = FailureKind.SIGNAL if event.code < 0 else FailureKind.EXIT
     at = event.at if event.ended_at is None else event.ended_at
     return Failure(event.task, event.attempt, at, event.cause, kind, how, event.code, run.step)
@@ -76,7 +78,7 @@ def not_started(run: Run, event: StartFailed) -> Step:
         event.task,
         event.attempt,
         event.at,
-        Cause.UNKNOWN,
+        Cause.HOST_UNREACHABLE if event.has_no_place else Cause.UNKNOWN,
         FailureKind.HOST,
         event.reason,
         None,

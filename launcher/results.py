@@ -6,19 +6,26 @@ goes only after its log and its task's results are home, a volume only after the
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from launcher.at_once import at_all, within
 from launcher.backends import Brought, Homecoming
-from launcher.creation import ATTEMPT_LABEL, OUTPUT_LABEL, RUN_LABEL, TASK_LABEL
+from launcher.creation import (
+    ATTEMPT_LABEL,
+    CHECKPOINTS_LABEL,
+    OUTPUT_LABEL,
+    PORT_LABEL,
+    RUN_LABEL,
+    TASK_LABEL,
+)
 from launcher.engine import Engine, EngineError
 from launcher.errors import HostError
 from launcher.files.results import collect
 from launcher.hosts import Machine
 from launcher.layout import CONTAINER_CHECKPOINT_DIR
-from launcher.task import TaskId
+from launcher.task import EVALUATOR, TaskId
 from launcher.transfer import OnProgress
 
 _MISSING = 404
@@ -31,6 +38,7 @@ class Left(NamedTuple):
     """A container of a run on a host.
 
     volumes: those of the run that it mounts, by where it sees them.
+    has_copies: whether the checkpoints that it sees may be no more than copies of the chief's.
     """
 
     task: TaskId
@@ -40,6 +48,7 @@ class Left(NamedTuple):
     output_dir: str
     volumes: Mapping[str, str]
     lives: bool
+    has_copies: bool = False
 
 
 class Collecting(NamedTuple):
@@ -165,8 +174,9 @@ class Results:
             moved = each.attempt < self._latest.get(each.task, 0)
             name = f"{each.task.slug}.{each.attempt}" if moved else each.task.slug
             homes[self._how.run_dir / "output" / name] = (each, each.output_dir)
-            if CONTAINER_CHECKPOINT_DIR in each.volumes:
-                homes[self._how.run_dir / "checkpoints"] = (each, CONTAINER_CHECKPOINT_DIR)
+            if CONTAINER_CHECKPOINT_DIR in each.volumes and not each.has_copies:
+                name = f"checkpoints.{each.attempt}" if moved else "checkpoints"
+                homes[self._how.run_dir / name] = (each, CONTAINER_CHECKPOINT_DIR)
         return homes
 
     def _collect(self, machine: Machine, one: Left, inside: str, home: Path) -> Brought:
@@ -186,12 +196,20 @@ class Results:
         for each in containers:
             remove_container(engine, each.id)
         of_run = {"label": f"{RUN_LABEL}={self._how.run_id}"}
+        for container in self._of_checkpoints(engine):
+            remove_container(engine, container)
         with engine.errors("cannot remove the run's volumes"):
             for volume in engine.api.volumes(filters=of_run)["Volumes"] or ():
                 engine.api.remove_volume(volume["Name"])
         with engine.errors("cannot remove the run's network"):
             for network in engine.api.networks(filters=of_run):
                 engine.api.remove_network(network["Id"])
+
+    def _of_checkpoints(self, engine: Engine) -> Iterator[str]:
+        labels = [f"{RUN_LABEL}={self._how.run_id}", CHECKPOINTS_LABEL]
+        with engine.errors("does not list its containers"):
+            listed = engine.api.containers(all=True, filters={"label": labels})
+        return (str(each["Id"]) for each in listed)
 
 
 def reported_attempts(run_dir: Path) -> dict[TaskId, int]:
@@ -219,14 +237,16 @@ def _left(listed: Mapping[str, object], run_id: str) -> Left:
         for mount in mounts
         if mount["Type"] == "volume" and str(mount["Name"]).startswith(f"launch-{run_id}-")
     }
+    task = TaskId.parse(labels[TASK_LABEL])
     return Left(
-        TaskId.parse(labels[TASK_LABEL]),
+        task,
         int(labels[ATTEMPT_LABEL]),
         str(listed["Id"]),
         str(names[0]).lstrip("/"),
         str(labels[OUTPUT_LABEL]),
         volumes,
         listed["State"] in ("running", "paused", "restarting"),
+        has_copies=task == EVALUATOR and PORT_LABEL in labels,  # on hosts
     )
 
 

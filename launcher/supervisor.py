@@ -300,8 +300,8 @@ class Supervisor:
                 self._backend.follow_plan(self._plan)
         except LaunchError as error:
             for command in commands:
-                at = time.monotonic()
-                self._events.put(StartFailed(at, command.task, command.attempt, str(error)))
+                at, task = time.monotonic(), command.task
+                self._events.put(StartFailed(at, task, command.attempt, str(error), True))
             return
         for command in commands:
             self._start(command)

@@ -88,22 +88,12 @@ def test_the_new_form() -> None:
     assert spec.notes == ()
 
 
-def test_moving_needs_checkpoints_that_all_hosts_reach() -> None:
-    """A task that moves to another host finds its checkpoint there, or may not move."""
-    text = "image: i\nhosts: {a: {address: 10.0.0.1}}\ntasks: {chief: {}}\nrestarts: {move: true}\n"
-    with pytest.raises(InputError) as caught:
-        parse(text)
-    assert "restarts.move" in str(caught.value) and "checkpoints" in str(caught.value)
-    assert parse(f"{text}checkpoints: /nfs/runs\n").restarts.move
-
-
-def test_an_evaluator_needs_shared_checkpoints() -> None:
-    """Who would wait for checkpoints in vain is told so before the run."""
+def test_hosts_need_not_share_a_folder_for_checkpoints() -> None:
+    """Tasks may move without one, and an evaluator may stand on any host."""
     text = "image: i\nhosts: {a: {address: 10.0.0.1}}\ntasks: {chief: {}, evaluator: {}}\n"
-    (note,) = parse(text).notes
-    assert "the evaluator will not see the chief's checkpoints" in note
-    assert parse(f"{text}checkpoints: /nfs/runs\n").notes == ()
-    assert parse("image: i\ntasks: {chief: {}, evaluator: {}}\n").notes == ()
+    spec = parse(f"{text}restarts: {{move: true}}\n")
+    assert spec.restarts.move and spec.checkpoints is None
+    assert spec.notes == ()
 
 
 def test_the_old_form() -> None:

@@ -87,10 +87,11 @@ def test_mounts() -> None:
     assert mounts == {
         "/scratch": ("bind", "/nfs/scratch"),
         "/data/data": ("volume", "launch-data-abc"),
+        "/data/checkpoints": ("volume", "launch-r1-checkpoints"),
         "/data/output": ("volume", "launch-r1-chief-0-output"),
     }
     labels = [m["VolumeOptions"]["Labels"] for m in host["Mounts"] if m["Type"] == "volume"]
-    assert labels == [{}, creation.run_labels("r1")]
+    assert labels == [{}, creation.run_labels("r1"), creation.run_labels("r1")]
 
 
 def test_labels_tell_nothing_secret() -> None:

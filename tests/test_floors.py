@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["nodes", "decode", "consistency", "config"], 1),
     **dict.fromkeys(
         [
+            "checkpoint_state",
             "claim",
             "gpus",
             "creation",
@@ -54,7 +55,7 @@ FLOORS: dict[str, int] = {
         ["host_clock", "engine", "hosts", "ssh", "images", "files", "container_logs", "lean"], 2
     ),
     **dict.fromkeys(["transfers", "provision", "results", "inside", "preflight", "building"], 2),
-    "at_once": 2,
+    **dict.fromkeys(["at_once", "homing"], 2),
     **dict.fromkeys(["supervision", "lease", "heritage", "leftovers"], 2),
     **dict.fromkeys(
         [
@@ -241,7 +242,7 @@ OF_CONTAINERS = {
     "preflight",
 }
 OF_CONTAINERS = {"engine", "hosts", "ssh", "images", "files", "container_logs", "preflight"}
-OF_CONTAINERS |= {"host_clock", "lease", "heritage", "plan_label", "replanning"}
+OF_CONTAINERS |= {"host_clock", "lease", "heritage", "homing", "plan_label", "replanning"}
 OF_CONTAINERS |= {
     "claim",
     "claiming",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launcher.creation import RUN_LABEL, TASK_LABEL
+from launcher.creation import CHECKPOINTS_LABEL, RUN_LABEL, TASK_LABEL
 from launcher.garbage import Kind, RunKnown, Thing, judge
 
 NOW = 1_000_000.0
@@ -47,8 +47,9 @@ def kept(*things: Thing, known: RunKnown | None = None, answered: bool = True) -
 
 def test_a_run_that_is_home() -> None:
     """Everything of a run whose results are home goes, its volumes too."""
-    all_of_it = (container("exited"), container("created"), USED, NETWORK)
-    assert waste(*all_of_it, known=HOME) == ["x", "x", "v", "n"]
+    through = container("created", {**RUN, CHECKPOINTS_LABEL: "1"}, name="c", age_h=0)
+    all_of_it = (container("exited"), container("created"), through, USED, NETWORK)
+    assert waste(*all_of_it, known=HOME) == ["x", "x", "c", "v", "n"]
 
 
 @pytest.mark.parametrize(

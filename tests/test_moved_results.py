@@ -2,15 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from launcher.results import Collecting, Left, Results, reported_attempts
-from launcher.task import CHIEF, TaskId, TaskType
+from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
 
 WORKER = TaskId(TaskType.WORKER, 0)
 
 
-def left(task: TaskId, attempt: int) -> Left:
-    return Left(task, attempt, f"id{attempt}", f"name{attempt}", "/data/output", {}, False)
+CHECKPOINTS = {"/data/checkpoints": "launch-run-checkpoints"}
+
+
+def left(task: TaskId, attempt: int, **more: Any) -> Left:
+    made = Left(task, attempt, f"id{attempt}", f"name{attempt}", "/data/output", {}, False)
+    return made._replace(**more)
 
 
 def homes(results: Results, *containers: Left) -> dict[str, int]:
@@ -39,3 +44,13 @@ def test_a_host_that_comes_back_after_the_run(tmp_path: Path) -> None:
     results = Results(Collecting("run", tmp_path, False, lambda progress: None))
     results._note_latest([(left(WORKER, 1), left(CHIEF, 3))])
     assert homes(results, left(WORKER, 1), left(CHIEF, 3)) == {"worker-0.1": 1, "chief-0": 3}
+
+
+def test_checkpoints_of_a_chief_that_has_moved(tmp_path: Path) -> None:
+    """Its last host's are the run's; neither an earlier host's nor an evaluator's replace them."""
+    results = Results(Collecting("run", tmp_path, False, lambda progress: None))
+    evaluator = left(EVALUATOR, 1, volumes=CHECKPOINTS, has_copies=True)
+    there = (left(CHIEF, 1, volumes=CHECKPOINTS), evaluator), (left(CHIEF, 2, volumes=CHECKPOINTS),)
+    results._note_latest(there)
+    assert homes(results, *there[0]) == {"chief-0.1": 1, "checkpoints.1": 1, "evaluator-0": 1}
+    assert homes(results, *there[1]) == {"chief-0": 2, "checkpoints": 2}

@@ -150,6 +150,18 @@ def test_a_lab_of_containers() -> None:
     assert made.tasks[0].env["LAUNCH_CHECKPOINT_DIR"] == made.checkpoint_dir
 
 
+def test_checkpoints_where_hosts_share_no_folder() -> None:
+    """The chief and the evaluator have a volume for them; the others' are part of their output."""
+    made = planned(LAB.replace("checkpoints: /nfs/runs\n", ""))
+    volume = Mount("launch-r1-checkpoints", "/data/checkpoints", read_only=False)
+    see = {str(c.task): c.env["LAUNCH_CHECKPOINT_DIR"] for c in made.tasks if volume in c.mounts}
+    assert see == dict.fromkeys(("chief:0", "evaluator:0"), "/data/checkpoints")
+    assert made.checkpoint_dir == "/data/checkpoints"
+    assert made.at_home(made.tasks[0].task, "/data/checkpoints/c-1") == f"{RUN}/checkpoints/c-1"
+    others = {c.env["LAUNCH_CHECKPOINT_DIR"] for c in made.tasks if volume not in c.mounts}
+    assert others == {"/data/output/checkpoints"}
+
+
 def test_roles_and_what_each_task_is_told() -> None:
     """Each task's TF_CONFIG shows what its strategy lets it see: the evaluator only to itself."""
     made = planned(LAB)

@@ -23,6 +23,7 @@ from launcher.container_logs.retries import Unreachable
 from launcher.engine import EngineError
 from launcher.errors import HostError
 from launcher.events import Exited, Lost, Started, StartFailed
+from launcher.homing import PERIOD_S, Homing
 from launcher.hosts import Machine
 from launcher.logins import UNREACHABLE_S
 from launcher.plan import HOST_NETWORK, Plan
@@ -51,6 +52,7 @@ class DockerBackend:
     claims: hold what the tasks are given of their hosts, until none lives any more.
     say: shows a line to the user.
     unreachable_s: after how long a host that cannot be reached is given up.
+    homing_s: between two looks for checkpoints to bring home.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class DockerBackend:
         claims: Claims,
         say: Callable[[str], None],
         unreachable_s: float = UNREACHABLE_S,
+        homing_s: float = PERIOD_S,
     ) -> None:
         self._plan = plan
         self._machines = machines
@@ -70,6 +73,7 @@ class DockerBackend:
         self._claims = claims
         self._say = say
         self._leases = Leases(plan.timeouts, say)
+        self._homing = Homing(plan, say, homing_s)
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
         self._starting: dict[TaskId, tuple[Container, int, Report]] = {}
@@ -108,8 +112,7 @@ class DockerBackend:
             return
         self._latest[task] = made
         report(Started(time.monotonic(), task, attempt))
-        with self._leases.renewed(machine.engine, made.id):
-            report(self._watched(made, follower))
+        report(self._lived(made, follower))
 
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Send the signal from a thread: a host may be slow to answer."""
@@ -163,6 +166,7 @@ class DockerBackend:
         What it claimed there is free for others before that.
         """
         self._claims.give_up()
+        self._homing.close()
         return self._results.bring_home(self._machines.values())
 
     def hurry(self) -> None:
@@ -179,9 +183,15 @@ class DockerBackend:
             return
         if self._starts_no_more(task):
             report(Started(time.monotonic(), task, attempt))
-            with self._leases.renewed(made.machine.engine, made.id):
-                end = self._watched(made, follower)
-            report(end)
+            report(self._lived(made, follower))
+
+    def _lived(self, made: Made, follower: LogFollower) -> Exited | Lost:
+        """Do what is to be done beside an attempt, until it has ended; return how it did."""
+        with self._leases.renewed(made.machine.engine, made.id):
+            self._homing.begun(made)
+            end = self._watched(made, follower)
+        self._homing.ended(made, well=isinstance(end, Exited) and end.code == 0)
+        return end
 
     def _starts_no_more(self, task: TaskId) -> bool:
         """Whether nobody else has told yet how this start ended."""
@@ -256,6 +266,7 @@ class DockerBackend:
 
     def _filled(self, made: Made, log_path: str) -> LogFollower:
         self._provision.into_container(made.machine, made.container, made.id)
+        self._homing.seed(made, self._latest.get(made.container.task))
         return self._follower(made, log_path)
 
     def _follower(self, made: Made, log_path: str) -> LogFollower:
@@ -288,6 +299,7 @@ class DockerBackend:
     def _lost(self, made: Made, why: str) -> Lost:
         self._results.log_is_not_home(made.id)
         self._results.host_is_lost(made.container.host)
+        self._homing.lost(made.container.host)
         return Lost(time.monotonic(), made.container.task, made.attempt, why)
 
     def _follow(self, made: Made, follower: LogFollower) -> None:

@@ -56,7 +56,7 @@ class Asked(NamedTuple):
         if self.spec is None:
             return {config.THIS_MACHINE: Host("127.0.0.1", "auto")}
         named = {task.host for task in self.spec.tasks}
-        if None in named:
+        if None in named or self.spec.restarts.move:
             return self.spec.hosts
         return {name: host for name, host in self.spec.hosts.items() if name in named}
 

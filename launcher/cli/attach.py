@@ -12,7 +12,7 @@ from launcher.cli import say_error
 from launcher.cli.arguments import Words, parser
 from launcher.cli.command import Command
 from launcher.cli.prompt import ask_unseen
-from launcher.cli.reaching import reached, runs_folder, unreachable_s
+from launcher.cli.reaching import homing_s, reached, runs_folder, unreachable_s
 from launcher.cli.which_run import folder_of, hosts_of, name_on_hosts
 from launcher.errors import HostError, InputError, Problem
 
@@ -161,6 +161,7 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
             return DockerBackend(
                 plan, machines, Heritage(plan.run_id, machines, run.containers, given),
                 Results(how), claims, console.say, unreachable_s(os.environ),
+                homing_s(os.environ),
             )  # fmt: skip
 
         asked = Command(Words({}, [], False), str(run_dir.parent), goes_on=True)

@@ -19,7 +19,7 @@ from launcher.cli.before_run import before_run
 from launcher.cli.docker_here import local_engine
 from launcher.cli.interruption import interruptible, superseded
 from launcher.cli.perform import perform
-from launcher.cli.reaching import unreachable_s
+from launcher.cli.reaching import homing_s, unreachable_s
 from launcher.cli.show import show
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError
@@ -176,7 +176,7 @@ def _perform(
     claims: Claims,
 ) -> int:
     inside = Inside(made, os.environ, goes_on=asked.command.goes_on)
-    gone_s = unreachable_s(os.environ)
+    gone_s, home_s = unreachable_s(os.environ), homing_s(os.environ)
 
     def backend(console: Console) -> Backend:
         transfers = Transfers(console.show_status if console.is_terminal else None, console.say)
@@ -192,7 +192,9 @@ def _perform(
         keep = "keep" in asked.options
         how = Collecting(made.run_id, Path(made.run_dir), keep, transfers.report)
         results = Results(how)
-        return DockerBackend(made, machines, provision, results, claims, console.say, gone_s)
+        return DockerBackend(
+            made, machines, provision, results, claims, console.say, gone_s, home_s
+        )
 
     def replan(lost: frozenset[str]) -> Plan:
         return _planned_again(asked, machines, claims, lost)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from launcher.hosts import Opened
 
 CLUSTER = "cluster.yaml"
-_UNREACHABLE = "LAUNCH_UNREACHABLE_S"
+_HOMING_S = 60.0  # between two looks for checkpoints to bring home
 _CONNECT_S = 8.0  # who reads about runs does not wait long for a host that is gone
 
 
@@ -41,11 +41,20 @@ def cluster_hosts(cluster: str | None) -> Mapping[str, Host] | None:
 
 def unreachable_s(environ: Mapping[str, str]) -> float:
     """Return after how long a host that cannot be reached is given up."""
-    text = environ.get(_UNREACHABLE, "")
+    return _seconds(environ, "LAUNCH_UNREACHABLE_S", UNREACHABLE_S)
+
+
+def homing_s(environ: Mapping[str, str]) -> float:
+    """Return how often to look for checkpoints to bring home."""
+    return _seconds(environ, "LAUNCH_HOMING_S", _HOMING_S)
+
+
+def _seconds(environ: Mapping[str, str], name: str, otherwise: float) -> float:
+    text = environ.get(name, "")
     try:
-        return float(text) if text else UNREACHABLE_S
+        return float(text) if text else otherwise
     except ValueError:
-        raise InputError(Problem(f"${_UNREACHABLE}", f"expected seconds, got {text!r}")) from None
+        raise InputError(Problem(f"${name}", f"expected seconds, got {text!r}")) from None
 
 
 @contextlib.contextmanager

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from launcher.engine import Engine
+from launcher.engine import Engine, EngineError
 from launcher.errors import HostError
 from launcher.files import unpack
 from launcher.files.unpack import Summary
 from launcher.transfer import OnProgress, Progress
 
+_MISSING = 404
 _READ_BYTES = 1 << 18
 _PIPE_BYTES = 1 << 20
 _SMALL_BYTES = 4 << 20  # is unpacked here: starting a process would take longer
@@ -63,25 +64,60 @@ def collect(
     what = f"results of {destination.name}"
     partial = destination.with_name(f".{destination.name}.partial")
     try:
-        with _local(destination):
+        with local(destination):
             _make_empty(partial)
-        with _archive(engine, container_id, path) as stream:
+        with _archive(engine, container_id, f"{path.rstrip('/')}/.") as stream:
             report = _Report(stream, engine.host, what, on_progress, is_cancelled)
             summary = _unpack(report, partial, path)
         _judge(summary, engine.host, destination)
-        with _local(destination):
-            _swap(partial, destination)
+        with local(destination):
+            swap(partial, destination)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     on_progress(Progress(engine.host, what, report.done_bytes, report.done_bytes, is_done=True))
     return Collected(summary.files, summary.size_bytes, summary.skipped)
 
 
+def collect_file(
+    engine: Engine,
+    container_id: str,
+    path: str,
+    destination: Path,
+    *,
+    is_cancelled: Callable[[], bool],
+) -> bool:
+    """Bring one file of a container, whole, in place of what is at `destination`.
+
+    Returns whether there was such a file, or is any more. Raises HostError as `collect` does.
+    """
+    partial = destination.with_name(f".{destination.name}.partial")
+    try:
+        with local(destination):
+            _make_empty(partial)
+        with _archive(engine, container_id, path) as stream:
+            what = f"file {destination.name}"
+            report = _Report(stream, engine.host, what, lambda _: None, is_cancelled)
+            summary = _unpack(report, partial, os.path.dirname(path))
+        _judge(summary, engine.host, destination)
+        came = partial / os.path.basename(path)
+        if came.is_symlink() or not came.is_file():
+            return False
+        with local(destination):
+            came.replace(destination)
+        return True
+    except EngineError as error:
+        if error.status != _MISSING:
+            raise
+        return False
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 class _Archive:
     """The tar that an engine sends."""
 
     def __init__(self, engine: Engine, container_id: str, path: str) -> None:
-        query = urlencode({"path": f"{path.rstrip('/')}/."})
+        query = urlencode({"path": path})
         self._engine = engine
         self._answer = engine.get(f"/containers/{container_id}/archive?{query}", unchunked=True)
 
@@ -189,7 +225,7 @@ def _make_empty(folder: Path) -> None:
     folder.mkdir()
 
 
-def _swap(new: Path, destination: Path) -> None:
+def swap(new: Path, destination: Path) -> None:
     """Put a folder in another's place; what was there goes last."""
     old = destination.with_name(f".{destination.name}.old")
     with contextlib.suppress(FileNotFoundError):
@@ -201,7 +237,7 @@ def _swap(new: Path, destination: Path) -> None:
 
 
 @contextlib.contextmanager
-def _local(destination: Path) -> Iterator[None]:
+def local(destination: Path) -> Iterator[None]:
     """Turn a problem of the disk here into a HostError that names the path."""
     try:
         yield

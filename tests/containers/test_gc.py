@@ -71,6 +71,7 @@ def test_a_run_that_is_home(user: Launching, remote: Engines, testbed: Testbed) 
     before = holdings(testbed)
     would = gc(user, "--dry-run", "--older", "0")
     kinds = [("container", f"launch-{name}-worker-{i}-1") for i in range(3)]
+    kinds += [("volume", f"launch-{name}-checkpoints")]
     kinds += [("volume", f"launch-{name}-worker-{i}-output") for i in range(3)]
     assert removed(would) == kinds and would["dry_run"]
     assert holdings(testbed) == before
@@ -84,9 +85,8 @@ def test_a_run_that_is_home(user: Launching, remote: Engines, testbed: Testbed) 
          b.images - a.images)
         for b, a in zip(before, after, strict=True)
     ]  # fmt: skip
-    assert [tuple(map(len, each)) for each in went] == [(0, 0, 0, 0)] + [(1, 1, 0, 0)] * 3 + [
-        (0, 0, 0, 0)
-    ]
+    of_hosts = [(1, 2, 0, 0), (1, 1, 0, 0), (1, 1, 0, 0)]  # with a volume for checkpoints
+    assert [tuple(map(len, each)) for each in went] == [(0,) * 4, *of_hosts, (0,) * 4]
     assert removed(gc(user, "--older", "0")) == []
     assert len(remote.running()) == 3
     runs.terminate()
@@ -115,7 +115,7 @@ def test_a_host_that_is_gone(user: Launching, remote: Engines, testbed: Testbed)
     assert user.run("--keep", *sh("true")).code == 0
     testbed.hosts[2].stop_sshd()
     value = gc(user, code=3)
-    assert [kind for kind, _ in removed(value)] == ["container"] * 2 + ["volume"] * 2
+    assert [kind for kind, _ in removed(value)] == ["container"] * 2 + ["volume"] * 3
     assert list(value["unreached"]) == ["h3"]
     testbed.hosts[2].start_sshd()
     assert len(removed(gc(user))) == 2

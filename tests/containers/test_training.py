@@ -104,17 +104,23 @@ def is_home(launching: Launching) -> None:
 
 
 def test_mirrored_on_hosts(trained: Launching, remote: Engines, testbed: Testbed) -> None:
-    """A chief and two workers on three hosts train together, by one login to each host."""
-    trained.cluster(f"{hosts(testbed)}tasks: {{chief: {{}}, worker: {{count: 2}}}}\n")
+    """A chief and two workers on three hosts train together, by one login to each host.
+
+    An evaluator that shares no folder with the chief sees its last checkpoint too.
+    """
+    tasks = "{chief: {host: h1}, worker: {hosts: [h2, h3]}, evaluator: {host: h2}}"
+    trained.cluster(f"{hosts(testbed)}tasks: {tasks}\n")
     logins = [host.ssh_connections() for host in testbed.hosts]
-    done = ended(trained, *ONE_EPOCH)
+    done = ended(trained, *ONE_EPOCH, "--batch_size", "48")  # which the evaluator cannot guess
     assert done.code == 0
-    assert codes(trained) == {"chief:0": 0, "worker:0": 0, "worker:1": 0}
+    assert codes(trained) == dict.fromkeys(("chief:0", "worker:0", "worker:1", "evaluator:0"), 0)
+    steps = trained.report()["step"]
+    assert f"evaluated step {steps}/{steps}".encode() in trained.log("evaluator-0")
     made = [h.ssh_connections() - n for h, n in zip(testbed.hosts, logins, strict=True)]
     assert made == [1, 1, 1, 0]
     assert "mnist.keras" in done.out and "@launch" not in done.out
     is_home(trained)
-    assert list((trained.run_dir() / "output/chief-0/checkpoints").glob("*.index"))
+    assert list((trained.run_dir() / "checkpoints").glob("*.index"))
     assert remote.left() == []
 
 
