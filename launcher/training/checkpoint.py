@@ -1,10 +1,11 @@
 """Checkpoints of a training run: written by the chief alone, read by the chief and the evaluator.
 
-A checkpoint is a `tf.train.Checkpoint` with `model`, `optimizer`, and the counters `step` and
-`updates`; `tf.train.Checkpoint(model=your_model).restore(path).expect_partial()` reads its
-weights anywhere. It holds plain variables of one process, whatever the strategy, so that no file
-system needs to be shared. TensorFlow completes the files under other names before it names them.
-This file knows nothing of strategies: values are given to it and taken from it.
+A checkpoint is a `tf.train.Checkpoint` with `model`, `optimizer`, and the counters `step`,
+`updates` and `total_steps`; its weights are read anywhere by
+`tf.train.Checkpoint(model=your_model).restore(path).expect_partial()`. It holds plain variables of
+one process, whatever the strategy, so that no file system needs to be shared. TensorFlow completes
+the files under other names before it names them. This file knows nothing of strategies: values are
+given to it and taken from it.
 """
 
 import os
@@ -28,12 +29,14 @@ class Checkpoints:
         self.variables = variables
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
+        self.total_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="total_steps")
         by_slot = {name: [slots[name] for slots in variables.slots] for name in _names(variables)}
         self._checkpoint = tf.train.Checkpoint(
             model=variables.model,
             optimizer=tf.train.Checkpoint(**by_slot),
             step=self.step,
             updates=self.updates,
+            total_steps=self.total_steps,
         )
         self._manager: Any = None
 
@@ -52,14 +55,17 @@ class Checkpoints:
                 f"{error.strerror}. Let that user write to it, or give another folder"
             ) from None
 
-    def save(self, step: int, updates: int) -> str:
+    def save(self, step: int, updates: int, total_steps: int) -> str:
         """Write the variables as the checkpoint of `step`, keeping the last few; return its path.
+
+        total_steps: at which training ends.
 
         Raises:
             LaunchError: when the directory cannot be written.
         """
         self.step.assign(step)
         self.updates.assign(updates)
+        self.total_steps.assign(total_steps)
         try:
             path = self._open().save(checkpoint_number=step, check_interval=False)
         except (OSError, tf.errors.OpError) as error:

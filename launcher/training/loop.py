@@ -158,7 +158,7 @@ class Loop:
     def _save(self, step: int) -> None:
         if self.checkpoints and step != self._saved_step:
             self.program.pull(self.checkpoints.variables.saved)
-            path = self.checkpoints.save(step, self.program.updates(step))
+            path = self.checkpoints.save(step, self.program.updates(step), self.total_steps)
             mark("checkpoint", step=step, path=path)
         self._saved_at, self._saved_step = time.monotonic(), step
 

@@ -199,11 +199,15 @@ def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
 
 
 def test_evaluator_follows_and_ends(tmp_path: Path) -> None:
-    """An evaluator evaluates what is there and what comes, and ends with the last step."""
+    """An evaluator evaluates what is there and what comes, and ends with the last step.
+
+    Which that is the chief knows: a batch that its replicas share evenly makes other epochs.
+    """
     shared = {"LAUNCH_CHECKPOINT_DIR": str(tmp_path / "shared"), "LAUNCH_MARKERS": "1"}
     tasks = ("worker:0", "evaluator:0")
     with Processes(tasks, tmp_path, env=shared) as cluster:
-        cluster.start(command(tmp_path, "--epochs=3"))
+        cluster.start(command(tmp_path, "--epochs=4"), "evaluator:0")
+        cluster.start(command(tmp_path, "--epochs=3"), "worker:0")
         assert [cluster.wait(task) for task in tasks] == [0, 0]
         cluster.wait_for("evaluator:0", '"step":39,"split":"eval","final":true,"loss":')
         cluster.start(command(tmp_path, "--epochs=100000"), "evaluator:0")
