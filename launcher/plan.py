@@ -21,18 +21,17 @@ from launcher.cluster import (
     Task,
     Timeouts,
 )
-from launcher.container import Container, Limits, Mount, masked
+from launcher.container import Container, masked
 from launcher.layout import (
-    CHECKPOINT_DIR,
     CONTAINER_CHECKPOINT_DIR,
     CONTAINER_OUTPUT_DIR,
     Job,
     Layout,
-    volume_name,
 )
+from launcher.placed import Placed
 from launcher.placement import HostFacts
 from launcher.strategy import Role, Strategy
-from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
+from launcher.task import CHIEF, TaskId, TaskType
 from launcher.tf_config import Cluster, TfConfig
 
 HOST_NETWORK = "host"
@@ -188,12 +187,12 @@ def plan(
     else:
         addresses = tuple(placement.named(spec))
     layout = Layout.of(spec, job, run_id, run_dir, python)
-    placed = _Placed(spec, job, run_id, layout, layout.env(spec, run_id))
+    placed = Placed(spec, job, run_id, layout, layout.env(spec, run_id))
     containers = tuple(
         placed.container(task, host, address, ids)
         for task, host, address, ids in zip(spec.tasks, hosts, addresses, gpus, strict=True)
     )
-    return placed.plan(containers, run_dir, network, cluster_of(containers))
+    return _of(placed, containers, run_dir, network, cluster_of(containers))
 
 
 def plan_single(
@@ -216,9 +215,9 @@ def plan_single(
     spec = ClusterSpec(backend, Strategy.MULTI_WORKER_MIRRORED, hosts, (task,), image=image)
     layout = Layout.of(spec, job, run_id, run_dir, python)
     env = {k: v for k, v in layout.env(spec, run_id).items() if k != "LAUNCH_STRATEGY"}
-    placed = _Placed(spec, job, run_id, layout, env)
+    placed = Placed(spec, job, run_id, layout, env)
     container = placed.container(task, host, Address("127.0.0.1", 0), tuple(gpus[:1]))
-    return placed.plan((container,), run_dir, _network(spec, run_id), {})
+    return _of(placed, (container,), run_dir, _network(spec, run_id), {})
 
 
 def _written(host: Host) -> dict[str, object]:
@@ -235,104 +234,34 @@ def _network(spec: ClusterSpec, run_id: str) -> str:
     return f"launch-{run_id}" if spec.is_here else HOST_NETWORK
 
 
-class _Placed(NamedTuple):
-    """What all tasks of a run have in common once they have their places."""
-
-    spec: ClusterSpec
-    job: Job
-    run_id: str
-    layout: Layout
-    env: Mapping[str, str]
-
-    def container(
-        self, task: Task, host: str, address: Address, gpus: tuple[str, ...]
-    ) -> Container:
-        """Return one task, placed."""
-        layout, job = self.layout, self.job
-        output_dir = layout.output_dir(task.id.slug)
-        platform = layout.platform_args(output_dir, len(gpus)) if job.platform_args else ()
-        argv = (*layout.command, *platform, *task.args, *job.args)
-        if not job.script:  # what was given is the whole command: its program stays the first word
-            argv = (*job.args, *task.args)
-        return Container(
-            task=task.id,
-            host=host,
-            address=address,
-            gpus=gpus,
-            argv=argv,
-            env=self._env(task, host),
-            work_dir=layout.work_dir,
-            output_dir=output_dir,
-            image=self.spec.image,
-            mounts=self._mounts(task, output_dir),
-            limits=self._limits(task),
-        )
-
-    def plan(
-        self, containers: tuple[Container, ...], run_dir: str, network: str, cluster: Cluster
-    ) -> Plan:
-        """Return the plan of these containers."""
-        spec = self.spec
-        return Plan(
-            run_id=self.run_id,
-            job=self.job,
-            backend=spec.backend,
-            strategy=spec.strategy,
-            cluster=cluster,
-            tasks=containers,
-            timeouts=spec.timeouts,
-            run_dir=run_dir,
-            checkpoint_dir=self.layout.checkpoint_dir,
-            notes=spec.notes,
-            network=network,
-            hosts={name: spec.hosts[name] for name in dict.fromkeys(c.host for c in containers)},
-            code=spec.code,
-            secrets=spec.secrets,
-            image_transfer=spec.image_transfer,
-            restarts=spec.restarts,
-            fixed_ports=tuple(task.id for task in spec.tasks if task.port),
-        )
-
-    def _env(self, task: Task, host: str) -> Mapping[str, str]:
-        interface = self.spec.hosts[host].nccl_interface or self.spec.nccl_interface
-        apart = self._sees_checkpoints(task)
-        if not task.env and not interface and not apart:
-            return self.env  # shared: a large cluster's plan holds it once
-        named = {"NCCL_SOCKET_IFNAME": interface} if interface else {}
-        own = {CHECKPOINT_DIR: self.layout.checkpoint_dir} if apart else {}
-        return {**named, **self.env, **own, **task.env}
-
-    def _sees_checkpoints(self, task: Task) -> bool:
-        """Whether a task is one of the two that see the host's volume for checkpoints."""
-        is_either = task.id in (self.spec.tasks[0].id, EVALUATOR)
-        return bool(self.layout.checkpoint_mounts) and is_either
-
-    def _mounts(self, task: Task, output_dir: str) -> tuple[Mount, ...]:
-        if self.spec.backend is Backend.PROCESS:
-            return ()
-        volume = volume_name(self.run_id, f"{task.id.slug}-output")
-        apart = self.layout.checkpoint_mounts if self._sees_checkpoints(task) else ()
-        return (*self.layout.mounts, *apart, Mount(volume, output_dir, read_only=False))
-
-    def _limits(self, task: Task) -> Limits:
-        spec = self.spec
-        if spec.backend is Backend.PROCESS:
-            return Limits()
-        from launcher.size import size_bytes
-
-        memory = task.memory or spec.memory
-        ulimits = {name: _soft_hard(text) for name, text in spec.ulimits.items()}
-        return Limits(
-            size_bytes(spec.shm_size),
-            size_bytes(memory) if memory else None,
-            task.cpus or spec.cpus,
-            ulimits,
-        )
-
-
-def _soft_hard(text: str) -> tuple[int, int]:
-    soft, colon, hard = text.partition(":")
-    return int(soft), int(hard if colon else soft)
+def _of(
+    placed: Placed,
+    containers: tuple[Container, ...],
+    run_dir: str,
+    network: str,
+    cluster: Cluster,
+) -> Plan:
+    """Return the plan of these containers."""
+    spec = placed.spec
+    return Plan(
+        run_id=placed.run_id,
+        job=placed.job,
+        backend=spec.backend,
+        strategy=spec.strategy,
+        cluster=cluster,
+        tasks=containers,
+        timeouts=spec.timeouts,
+        run_dir=run_dir,
+        checkpoint_dir=placed.layout.checkpoint_dir,
+        notes=spec.notes,
+        network=network,
+        hosts={name: spec.hosts[name] for name in dict.fromkeys(c.host for c in containers)},
+        code=spec.code,
+        secrets=spec.secrets,
+        image_transfer=spec.image_transfer,
+        restarts=spec.restarts,
+        fixed_ports=tuple(task.id for task in spec.tasks if task.port),
+    )
 
 
 def cluster_of(containers: Iterable[Container]) -> Cluster:

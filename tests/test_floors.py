@@ -33,6 +33,7 @@ FLOORS: dict[str, int] = {
             "signs",
             "layout",
             "orphans",
+            "placed",
             "placement",
             "plan",
             "lifecycle",
