@@ -32,6 +32,10 @@ def main(words: list[str]) -> int:
         from launcher.cli.jobs import main as ask
 
         return ask(words)
+    if words[:1] == ["inside"]:  # what the job of a platform runs
+        from launcher.cli.inside_job import main as inside
+
+        return inside(words[1:])
     asked = parse(words, SUBMIT_OPTIONS, "submit")
     if "help" in asked.options or not words:
         print(_usage(), end="", file=sys.stdout if words else sys.stderr)
