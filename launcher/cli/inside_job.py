@@ -19,7 +19,7 @@ from launcher.logs import Console, Show
 from launcher.plan import Plan, plan
 from launcher.platforms.slurm.allocation import Allocation
 from launcher.platforms.slurm.settings import STOP_ASKED, Kept, read_kept
-from launcher.platforms.slurm.step import Places, binds
+from launcher.platforms.slurm.step import FILE, SCRIPT, Places, binds
 from launcher.platforms.slurm.steps import StepBackend
 from launcher.run import Outcome
 from launcher.task import TaskId
@@ -32,7 +32,7 @@ def main(words: list[str]) -> int:
     run_dir = os.path.abspath(words[0])
     kept = read_kept(run_dir)
     allocation = Allocation.read(os.environ)
-    Path(run_dir, STOP_ASKED).unlink(missing_ok=True)
+    _make_ready(Path(run_dir))
     made = _plan(kept, allocation, run_dir)
     places = Places(made, kept.container, kept.image or "", binds(kept, run_dir))
     asked = Command(Words({}, [], False), kept.job.cwd, goes_on=True, is_job=True)
@@ -48,6 +48,15 @@ def main(words: list[str]) -> int:
         say_error(f"launch: job {allocation.job_id} is queued again; the run goes on then")
         allocation.requeue()
     return code
+
+
+def _make_ready(run_dir: Path) -> None:
+    """Write what the steps run; an end that was asked for before is over."""
+    try:
+        (run_dir / STOP_ASKED).unlink(missing_ok=True)
+        (run_dir / FILE).write_text(SCRIPT, encoding="utf-8")
+    except OSError as error:
+        raise HostError(f"{run_dir}: cannot be written: {error.strerror}") from None
 
 
 def _plan(

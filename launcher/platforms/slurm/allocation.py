@@ -46,11 +46,13 @@ class Allocation(NamedTuple):
 
     environ: what its steps are started with: none of Slurm's variables that srun would take for
         options.
+    spares: whether Slurm signals a step's first process alone: proctrack/linuxproc means all.
     """
 
     job_id: str
     nodes: tuple[Node, ...]
     environ: Mapping[str, str]
+    spares: bool = True
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Allocation":
@@ -70,14 +72,16 @@ class Allocation(NamedTuple):
         ask = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1",
                "--overlap", "--mem=0", "--cpu-bind=none", "--mpi=none", "--input=none", "--quiet",
                "--job-name=ports", "/bin/sh", "-c", _ASK]  # fmt: skip
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(3) as pool:
             asked = pool.submit(run, ask, env)
             shown = pool.submit(run, ["scontrol", "show", "node", "--oneliner", listed], env)
+            config = pool.submit(run, ["scontrol", "show", "config"], env)
             addresses = dict(_addresses(shown.result()))
+            spares = "proctrack/linuxproc" not in config.result()
             said = _said(asked.result())
         named = zip(addresses.items(), slots, strict=False)
         nodes = tuple(_node(name, address, n, said) for (name, address), n in named)
-        return cls(job_id, nodes, env)
+        return cls(job_id, nodes, env, spares)
 
     def placed(self, spec: ClusterSpec) -> ClusterSpec:
         """Return the cluster with its tasks on the nodes, as many on each as Slurm counts."""

@@ -9,12 +9,13 @@ from launcher.plan import Plan
 from launcher.platforms.slurm.settings import Kept, Runtime
 
 BEGUN = "step"  #: the kind of the marker line with which every step begins
+FILE = "step.sh"  #: in the run's folder: what every step runs
 
 # Slurm's own signals reach this shell and not the task, which leads a session of its own: in which
-# order tasks end is the launcher's to say, and each is told once. It asks for the end by SIGURG,
-# which does nothing to whom it is not meant for, or by SIGUSR2, where only srun takes a signal.
-# The rest of what was asked to end has its grace.
-_SCRIPT = """\
+# order tasks end is the launcher's to say, and each is told once. It asks for the end by SIGUSR2
+# or SIGURG. The rest of what was asked to end has its grace.
+SCRIPT = """\
+# Every task of the run: step.sh GPUS COMMAND…
 printf '@launch {"kind":"step","id":"%s","node":"%s"}\\n' "$SLURM_STEP_ID" "$SLURMD_NODENAME"
 task= group= asked=
 trap : TERM
@@ -54,7 +55,7 @@ class Places(NamedTuple):
                    f"--chdir={task.work_dir}"]  # fmt: skip
         if self.container is Runtime.PYXIS:
             options += self._pyxis(task)
-        shell = ("/bin/sh", "-c", _SCRIPT, "launch", ",".join(task.gpus))
+        shell = ("/bin/sh", f"{self.plan.run_dir}/{FILE}", ",".join(task.gpus))
         return ("srun", *options, *shell, *self._command(task))
 
     def env(self, task: Container) -> Mapping[str, str]:

@@ -179,12 +179,17 @@ class StepBackend:
         step.process.kill()
 
     def _ask(self, step: _Step) -> None:
-        """Have a step's shell ask its task to end."""
-        number = f"{self._allocation.job_id}.{step.number}"
-        try:
-            run(["scancel", "--signal=URG", number], self._allocation.environ)
-        except HostError:  # slurmctld signals no step of a job that it is ending; srun does
+        """Have a step's shell ask its task to end.
+
+        srun passes SIGUSR2 on, also in a job that Slurm is ending. Where that would reach the
+        task too, it is SIGURG, by slurmctld: srun does not take that.
+        """
+        if self._allocation.spares:
             step.process.send_signal(signal.SIGUSR2)
+            return
+        number = f"{self._allocation.job_id}.{step.number}"
+        with contextlib.suppress(HostError):  # it has ended; else it is killed after its grace
+            run(["scancel", "--signal=URG", number], self._allocation.environ)
 
 
 def _begun(log_path: str) -> str:
