@@ -15,6 +15,7 @@ import signal
 import socket
 import stat
 import subprocess
+from collections.abc import Collection
 
 from tests.testbed import network, packages
 from tests.testbed.commands import TestbedError, run, until
@@ -110,6 +111,11 @@ class Slurm:
         """Return each node's state, in Slurm's words."""
         lines = self.run("sinfo", "--noheader", "--Node", "--format=%N %T").splitlines()
         return dict(line.split() for line in lines)
+
+    def addresses(self, nodes: Collection[str]) -> set[str]:
+        """Return the addresses of nodes."""
+        pairs = zip(self.nodes, self._bed.hosts, strict=True)
+        return {host.address for node, host in pairs if node in nodes}
 
     def clear(self) -> None:
         """Cancel every job, and return when all nodes are idle again."""

@@ -13,13 +13,14 @@ FILE = "step.sh"  #: in the run's folder: what every step runs
 
 # Slurm's own signals reach this shell and not the task, which leads a session of its own: in which
 # order tasks end is the launcher's to say, and each is told once. It asks for the end by SIGUSR2
-# or SIGURG. The rest of what was asked to end has its grace.
+# or SIGURG, again and again: a shell may take in a signal and yet wait on. The rest of what was
+# asked to end has its grace.
 SCRIPT = """\
 # Every task of the run: step.sh GPUS COMMAND…
-printf '@launch {"kind":"step","id":"%s","node":"%s"}\\n' "$SLURM_STEP_ID" "$SLURMD_NODENAME"
 task= group= asked=
 trap : TERM
-trap 'asked=1; [ -z "$task" ] || kill -s TERM -- "$group$task"' URG USR2
+trap '[ "$asked" ] || [ -z "$task" ] || { asked=1; kill -s TERM -- "$group$task"; }' URG USR2
+printf '@launch {"kind":"step","id":"%s","node":"%s"}\\n' "$SLURM_STEP_ID" "$SLURMD_NODENAME"
 export CUDA_VISIBLE_DEVICES="$1"
 export APPTAINERENV_CUDA_VISIBLE_DEVICES="$1" SINGULARITYENV_CUDA_VISIBLE_DEVICES="$1"
 shift
@@ -27,6 +28,11 @@ if command -v setsid >/dev/null; then group=-; set -- setsid "$@"; fi
 "$@" &
 task=$!
 while wait "$task"; code=$?; kill -s 0 "$task" 2>/dev/null; do :; done
+if [ "$code" -gt 128 ]; then  # a signal may have hidden the end that came with it
+    wait "$task"
+    last=$?
+    [ "$last" = 127 ] || code=$last
+fi
 while [ "$asked" ] && [ "$group" ] && kill -s 0 -- "-$task" 2>/dev/null; do
     sleep 0.1
 done
@@ -91,9 +97,10 @@ def apptainer_image(image: str) -> str:
 
 def enroot_image(image: str) -> str:
     """Return an image as enroot calls it: a file, or REGISTRY#NAME."""
-    if image.startswith(("/", "./", "../")) or "#" in image:
+    name = image.removeprefix("docker://")
+    if image.startswith(("/", "./", "../")) or "#" in name or "://" in name:
         return image
-    return _REGISTRY.sub(r"\1#\2", image.removeprefix("docker://"))
+    return _REGISTRY.sub(r"\1#\2", name)
 
 
 def binds(kept: Kept, run_dir: str) -> tuple[tuple[str, str, bool], ...]:

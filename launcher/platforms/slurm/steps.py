@@ -32,6 +32,7 @@ from launcher.task import TaskId
 _POLL_S = 0.02
 _LINE_BYTES = 1 << 12  # of a log's beginning, for the step's own line
 _CONNECT_S = 1.0
+_ASK_AGAIN_S = 0.5
 _KILLED_S = 30.0  # how long Slurm may take to kill a step before its srun is given up
 _LAST_LINES = 20
 _NODE_LOST = re.compile(r"srun: error: .*(Node failure on \S+|node fail)", re.IGNORECASE)
@@ -179,17 +180,20 @@ class StepBackend:
         step.process.kill()
 
     def _ask(self, step: _Step) -> None:
-        """Have a step's shell ask its task to end.
+        """Have a step's shell ask its task to end, until it does.
 
         srun passes SIGUSR2 on, also in a job that Slurm is ending. Where that would reach the
         task too, it is SIGURG, by slurmctld: srun does not take that.
         """
-        if self._allocation.spares:
-            step.process.send_signal(signal.SIGUSR2)
-            return
         number = f"{self._allocation.job_id}.{step.number}"
-        with contextlib.suppress(HostError):  # it has ended; else it is killed after its grace
-            run(["scancel", "--signal=URG", number], self._allocation.environ)
+        while step.process.poll() is None:
+            if self._allocation.spares:
+                step.process.send_signal(signal.SIGUSR2)
+            else:
+                with contextlib.suppress(HostError):  # it may have ended just now
+                    run(["scancel", "--signal=URG", number], self._allocation.environ)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                step.process.wait(_ASK_AGAIN_S)
 
 
 def _begun(log_path: str) -> str:
