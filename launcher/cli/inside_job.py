@@ -34,7 +34,8 @@ def main(words: list[str]) -> int:
     allocation = Allocation.read(os.environ)
     _make_ready(Path(run_dir))
     made = _plan(kept, allocation, run_dir)
-    places = Places(made, kept.container, kept.image or "", binds(kept, run_dir))
+    places = Places(made, kept.container, kept.image or "", binds(kept, run_dir),
+                    allocation.binds_cpus)  # fmt: skip
     asked = Command(Words({}, [], False), kept.job.cwd, goes_on=True, is_job=True)
     code = perform(
         made,

@@ -176,6 +176,7 @@ def test_a_drained_node_and_a_requeued_job(submitting: Submitting, slurm: Slurm)
     slurm.run("scontrol", "update", f"nodename={drained}", "state=drain", "reason=test")
     submitting.await_step(16)
     slurm.run("scontrol", "requeue", submitting.job)
+    slurm.hurry(submitting.job)
     submitting.await_end()
     (stopped,) = submitting.stops()
     assert 16 <= stopped < 60 and submitting.begins() == [0, stopped]
@@ -187,6 +188,7 @@ def test_a_preempted_job(submitting: Submitting, slurm: Slurm) -> None:
     submitting.fake(PSS, 60, nodes=len(slurm.nodes))
     submitting.await_step(12)
     slurm.run("srun", "--partition=first", "--exclusive", f"--nodes={len(slurm.nodes)}", "true")
+    slurm.hurry(submitting.job)
     submitting.await_end()
     (stopped,) = submitting.stops()
     assert stopped >= 12 and submitting.begins() == [0, stopped]
@@ -197,6 +199,7 @@ def test_a_job_near_its_end(submitting: Submitting, slurm: Slurm) -> None:
     submitting.fake(MWMS, 40)
     submitting.await_step(12)
     slurm.run("scancel", "--batch", "--signal=TERM", submitting.job)
+    slurm.hurry(submitting.job)
     submitting.await_end()
     (stopped,) = submitting.stops()
     assert stopped >= 12 and submitting.begins() == [0, stopped]

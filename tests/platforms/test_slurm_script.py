@@ -211,12 +211,12 @@ def places(text: str, container: Runtime | None, image: str = "") -> Places:
     spec = spec._replace(python=spec.python or ("python" if container else None))
     given = allocation(Node("n1", "10.0.0.1", 2, ("2",)))
     made = plan(given.placed(spec), JOB, RUN, given.facts(1), run_dir="/runs/lab-1", python="/py")
-    return Places(made, container, image or kept.image or "", binds(kept, "/runs/lab-1"))
+    return Places(made, container, image or kept.image or "", binds(kept, "/runs/lab-1"), True)
 
 
-SRUN = ["srun", "--nodes=1", "--ntasks=1", "--nodelist=n1", "--overlap", "--mem=0",
-        "--cpu-bind=none", "--mpi=none", "--input=none", "--quiet", "--job-name=worker-0.2",
-        "--chdir=/home/me"]  # fmt: skip
+SRUN = ["srun", "--overlap", "--mem=0", "--mpi=none", "--input=none", "--quiet", "--nodes=1",
+        "--ntasks=1", "--nodelist=n1", "--job-name=worker-0.2", "--chdir=/home/me",
+        "--cpu-bind=none"]  # fmt: skip
 TASK = ["/home/me/train.py", "--epochs", "3"]
 STEP = ["/bin/sh", "/runs/lab-1/step.sh", "2"]
 

@@ -13,18 +13,23 @@ from launcher.cluster import Backend, ClusterSpec, Host, Task
 from launcher.errors import HostError, InputError, Problem
 from launcher.placement import HostFacts
 from launcher.platforms.slurm.commands import Refused, run
-from launcher.ports import HOLDING, TABLES, local_ports
+from launcher.platforms.slurm.step import SRUN
+from launcher.ports import HOLDING, TABLES
 
 # Below the range from which Linux hands out ports for outgoing connections by default.
 _PORTS = range(20000, 32000)
 _PORTS_OFFERED = 64  # beside one a task
+_BINDING = re.compile(r"^TaskPlugin\s*=.*task/(affinity|cgroup)", re.MULTILINE)
 _KEPT = ("SLURM_CONF", "SLURM_JOB_ID")
 _NO_GPUS = ("", "NoDevFiles", "-1")
-# A line of each table, behind the node's name; first what Slurm gives a step there.
-_ASK = f"""\
+_TRIES = 3
+# What Slurm gives a step on each node, and the ports that are held there: short, since srun has
+# been seen to lose a step whose output was long.
+_STATES = "|".join(sorted(HOLDING))
+_ASK = rf"""
 echo "$SLURMD_NODENAME gpus ${{CUDA_VISIBLE_DEVICES:-}}"
-sed -n "s/^ *[0-9]/$SLURMD_NODENAME port 0/p" {" ".join(TABLES)} 2>/dev/null
-:
+port='^ *[0-9]+: [0-9A-F]+:([0-9A-F]+) [0-9A-F]+:[0-9A-F]+ ({_STATES}) .*'
+echo "$SLURMD_NODENAME ports" $(sed -nE "s/$port/\1/p" {" ".join(TABLES)} 2>/dev/null | sort -u)
 """
 
 
@@ -47,12 +52,14 @@ class Allocation(NamedTuple):
     environ: what its steps are started with: none of Slurm's variables that srun would take for
         options.
     spares: whether Slurm signals a step's first process alone: proctrack/linuxproc means all.
+    binds_cpus: whether a step's tasks may be bound to some of the job's cores.
     """
 
     job_id: str
     nodes: tuple[Node, ...]
     environ: Mapping[str, str]
     spares: bool = True
+    binds_cpus: bool = True
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "Allocation":
@@ -69,19 +76,17 @@ class Allocation(NamedTuple):
         slots = tuple(_slots(environ.get("SLURM_TASKS_PER_NODE", "1")))
         count = len(slots)
         env = step_environ(environ)
-        ask = ["srun", f"--nodes={count}", f"--ntasks={count}", "--ntasks-per-node=1",
-               "--overlap", "--mem=0", "--cpu-bind=none", "--mpi=none", "--input=none", "--quiet",
-               "--job-name=ports", "/bin/sh", "-c", _ASK]  # fmt: skip
         with ThreadPoolExecutor(3) as pool:
-            asked = pool.submit(run, ask, env)
+            asked = pool.submit(_asked, count, env)
             shown = pool.submit(run, ["scontrol", "show", "node", "--oneliner", listed], env)
             config = pool.submit(run, ["scontrol", "show", "config"], env)
             addresses = dict(_addresses(shown.result()))
-            spares = "proctrack/linuxproc" not in config.result()
-            said = _said(asked.result())
+            plugins = config.result()
+            said = asked.result()
         named = zip(addresses.items(), slots, strict=False)
         nodes = tuple(_node(name, address, n, said) for (name, address), n in named)
-        return cls(job_id, nodes, env, spares)
+        spares = "proctrack/linuxproc" not in plugins
+        return cls(job_id, nodes, env, spares, bool(_BINDING.search(plugins)))
 
     def placed(self, spec: ClusterSpec) -> ClusterSpec:
         """Return the cluster with its tasks on the nodes, as many on each as Slurm counts."""
@@ -142,23 +147,30 @@ def _addresses(shown: str) -> Iterator[tuple[str, str]]:
             yield name, fields.get("NodeAddr") or name
 
 
-def _said(text: str) -> Mapping[str, list[list[str]]]:
-    """Return what each node's step said, in words."""
-    said: dict[str, list[list[str]]] = {}
-    for line in text.splitlines():
-        name, *words = line.split()
-        said.setdefault(name, []).append(words)
-    return said
+def _asked(nodes: int, environ: Mapping[str, str]) -> Mapping[tuple[str, str], list[str]]:
+    """Return what a step on each node says, by the node's name and what it is of.
+
+    Raises:
+        HostError: it failed again and again.
+    """
+    argv = [*SRUN, f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1",
+            "--job-name=ports", "/bin/sh", "-c", _ASK]  # fmt: skip
+    for left in reversed(range(_TRIES)):
+        try:
+            lines = (line.split() for line in run(argv, environ).splitlines())
+            return {(words[0], words[1]): words[2:] for words in lines if len(words) > 1}
+        except Refused:
+            if not left:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
-def _node(name: str, address: str, slots: int, said: Mapping[str, list[list[str]]]) -> Node:
-    if name not in said:
+def _node(name: str, address: str, slots: int, said: Mapping[tuple[str, str], list[str]]) -> Node:
+    if (name, "ports") not in said:
         raise Refused(f"{name}: the job's step there said nothing")
-    lines = said[name]
-    gpus = next((words[1] for words in lines if words[0] == "gpus" and len(words) > 1), "")
-    ports = local_ports((" ".join(words[1:]) for words in lines if words[0] == "port"), HOLDING)
+    gpus = ",".join(said.get((name, "gpus"), ()))
     ids = tuple(each for each in gpus.split(",") if each not in _NO_GPUS)
-    return Node(name, address, slots, ids, ports)
+    return Node(name, address, slots, ids, frozenset(int(p, 16) for p in said[name, "ports"]))
 
 
 def _free_ports(node: Node, tasks: int) -> tuple[int, ...]:

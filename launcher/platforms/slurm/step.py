@@ -9,6 +9,8 @@ from launcher.plan import Plan
 from launcher.platforms.slurm.settings import Kept, Runtime
 
 BEGUN = "step"  #: the kind of the marker line with which every step begins
+#: What every step is started with: it shares all that the job has on its node.
+SRUN = ("srun", "--overlap", "--mem=0", "--mpi=none", "--input=none", "--quiet")
 FILE = "step.sh"  #: in the run's folder: what every step runs
 
 # Slurm's own signals reach this shell and not the task, which leads a session of its own: in which
@@ -46,23 +48,26 @@ class Places(NamedTuple):
     """How tasks run on the nodes of one plan.
 
     binds: the folders that a container sees: there, inside, read-only.
+    binds_cpus: whether Slurm would bind a task to some cores.
     """
 
     plan: Plan
     container: Runtime | None = None
     image: str = ""
     binds: tuple[tuple[str, str, bool], ...] = ()
+    binds_cpus: bool = False
 
     def argv(self, task: Container, attempt: int) -> tuple[str, ...]:
         """Return what starts an attempt, run inside the allocation."""
-        options = ["--nodes=1", "--ntasks=1", f"--nodelist={task.host}", "--overlap", "--mem=0",
-                   "--cpu-bind=none", "--mpi=none", "--input=none", "--quiet",
+        options = ["--nodes=1", "--ntasks=1", f"--nodelist={task.host}",
                    f"--job-name={task.task.slug}.{attempt}",
                    f"--chdir={task.work_dir}"]  # fmt: skip
+        if self.binds_cpus:
+            options.append("--cpu-bind=none")
         if self.container is Runtime.PYXIS:
             options += self._pyxis(task)
         shell = ("/bin/sh", f"{self.plan.run_dir}/{FILE}", ",".join(task.gpus))
-        return ("srun", *options, *shell, *self._command(task))
+        return (*SRUN, *options, *shell, *self._command(task))
 
     def env(self, task: Container) -> Mapping[str, str]:
         """Return a task's environment on top of the job's."""

@@ -25,7 +25,7 @@ from launcher.logs import last_lines
 from launcher.plan import Plan
 from launcher.platforms.slurm.allocation import Allocation
 from launcher.platforms.slurm.commands import run
-from launcher.platforms.slurm.step import BEGUN, Places
+from launcher.platforms.slurm.step import BEGUN, SRUN, Places
 from launcher.stacks import Stacks
 from launcher.task import TaskId
 
@@ -99,9 +99,8 @@ class StepBackend:
         container = next(c for c in self._places.plan.tasks if c.task == task)
         if not announced:
             return Stacks(problems=(f"on {container.host}, and does not print its stacks",))
-        signalling = ["srun", "--nodes=1", "--ntasks=1", f"--nodelist={container.host}",
-                      "--overlap", "--mem=0", "--mpi=none", "--input=none", "--quiet",
-                      "/bin/sh", "-c", f"kill -s USR1 {' '.join(map(str, announced))}"]  # fmt: skip
+        signalling = [*SRUN, "--nodes=1", "--ntasks=1", f"--nodelist={container.host}", "/bin/sh",
+                      "-c", f"kill -s USR1 {' '.join(map(str, announced))}"]  # fmt: skip
         try:
             run(signalling, self._allocation.environ)
         except HostError as error:
