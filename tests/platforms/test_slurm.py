@@ -208,8 +208,12 @@ def test_a_job_near_its_end(submitting: Submitting, slurm: Slurm) -> None:
 
 def test_stopped_and_submitted_again(submitting: Submitting, slurm: Slurm) -> None:
     """`submit stop` has the state saved; the kept script goes on from there; then all can go."""
-    submitting.fake(PSS, 30)
+    job = submitting.fake(PSS, 30)
     submitting.await_step(12)
+    for verb, said in (("stop", f"submit stop --platform slurm {job}"), ("resume", "sbatch /")):
+        done = submitting.launching.run(verb, "last")
+        assert done.code == 2 and f"is Slurm's job {job}; expected: " in done.err
+        assert said in done.err
     assert submitting.verb("stop")["state"] in ("stopping", "stopped")
     submitting.await_end(state="stopped")
     assert submitting.verb("status")["said"] == "COMPLETED"

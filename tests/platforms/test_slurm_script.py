@@ -1,7 +1,9 @@
 """What Slurm is asked for, and how steps are started: text against text, without any Slurm."""
 
+import os
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ from launcher.platforms.slurm.jobs import STATES
 from launcher.platforms.slurm.jobs import Job as SlurmJob
 from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, Runtime, Settings, read_kept
 from launcher.platforms.slurm.step import SCRIPT, Places, apptainer_image, binds, enroot_image
-from tests.conftest import until
+from tests.conftest import Launching, until
 
 JOB = Job("train", "/home/me/train.py", ("--epochs", "3"), "/home/me")
 RUN = "lab-1"
@@ -369,3 +371,43 @@ def test_what_the_runs_folder_adds(
     if asked:
         (tmp_path / STOP_ASKED).touch()
     assert SlurmJob("1", tmp_path, said).state is state
+
+
+# what nodes say
+
+
+def test_what_a_nodes_step_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's own GPUs, and each port that somebody has there; a step that fails is run again."""
+    fake = tmp_path / "srun"
+    fake.write_text(  # a fake: it runs the step here, the first time after it has failed once
+        f"#!/bin/sh\n[ -e {tmp_path}/tried ] || {{ : >{tmp_path}/tried; exit 1; }}\n"
+        'while [ "$1" != /bin/sh ]; do shift; done\nexec "$@"\n'
+    )
+    fake.chmod(0o755)
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho NodeName=n1 NodeAddr=10.0.0.1 Port=6818\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURM_TASKS_PER_NODE": "2(x1)"}
+    given = {"SLURMD_NODENAME": "n1", "PATH": os.environ["PATH"]}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        monkeypatch.setattr(
+            "launcher.platforms.slurm.allocation.step_environ",
+            lambda _: {**given, "CUDA_VISIBLE_DEVICES": "2,3"},
+        )
+        (node,) = Allocation.read({**job, **given}).nodes
+    assert node[:4] == ("n1", "10.0.0.1", 2, ("2", "3"))
+    assert taken in node.taken_ports
+
+
+def test_what_is_not_inside_a_job(launching: Launching) -> None:
+    """What a job runs says what it lacks where somebody else runs it."""
+    done = launching.run("submit", "inside", "runs/none")
+    assert done.code == 2 and "expected the folder of a submitted run" in done.err
+    launching.cluster("tasks: {worker: {}}\n")
+    launching.env["PATH"] = f"{launching.folder}/bin"
+    launching.write("bin/sbatch", "#!/bin/sh\necho 12\n")  # a fake: nothing is queued
+    done = launching.run("submit", "--platform", "slurm", "--", "true")
+    assert done.out.endswith(": submitted as 12\n"), done.err
+    done = launching.run("submit", "inside", str(launching.run_dir()))
+    assert (done.code, "$SLURM_JOB_ID: not set" in done.err) == (2, True)

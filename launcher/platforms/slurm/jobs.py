@@ -5,7 +5,6 @@ is asked where there is one. A run's folder is found by the script that its job 
 or, of a forgotten job, below the folder of all runs.
 """
 
-import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -16,7 +15,7 @@ from launcher.errors import HostError, InputError, Problem
 from launcher.platforms import State, Submitted
 from launcher.platforms.slurm.commands import Refused, run
 from launcher.platforms.slurm.script import COMMENT
-from launcher.platforms.slurm.settings import STOP_ASKED, SUBMITTED
+from launcher.platforms.slurm.settings import STOP_ASKED, SUBMITTED, job_of
 from launcher.run import Outcome
 
 _SEPARATOR = "\x1f"
@@ -132,11 +131,8 @@ def _is_deleted(job: Job) -> bool:
 
 def _kept(runs: Path) -> Mapping[str, Path]:
     """Return the folders below `runs` of submitted runs, by the job's number."""
-    found = {}
-    for path in runs.glob(f"*/{SUBMITTED}"):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            found[str(json.loads(path.read_text())["job"])] = path.parent
-    return found
+    folders = (path.parent for path in runs.glob(f"*/{SUBMITTED}"))
+    return {number: folder for folder in folders if (number := job_of(folder))}
 
 
 def _forgotten(job_id: str, runs: Path) -> Job:

@@ -1,5 +1,6 @@
 """What cluster.yaml may say of a Slurm cluster, and what is kept with a run for its job there."""
 
+import json
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from pathlib import Path
@@ -93,6 +94,14 @@ def read_kept(run_dir: str) -> Kept:
     if decoder.problems or found is None:
         raise InputError(decoder.problems)
     return found
+
+
+def job_of(run_dir: Path) -> str | None:
+    """Return the number of the job that a run was submitted as, None where it was not."""
+    try:
+        return str(json.loads((run_dir / SUBMITTED).read_text())["job"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _plain(value: object) -> object:
