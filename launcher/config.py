@@ -161,7 +161,9 @@ class _Reader(Decoder):
             **{key: getattr(file, key) for key in _SAME},
         )
         consistency.check(spec, file, self, elsewhere=self.elsewhere)
-        return spec._replace(notes=(*self.notes, *consistency.notes(spec, self)))
+        return spec._replace(
+            notes=(*self.notes, *consistency.notes(spec, self, elsewhere=self.elsewhere))
+        )
 
     # tasks
 

@@ -38,8 +38,13 @@ def check(spec: ClusterSpec, file: ClusterFile, decoder: Decoder, *, elsewhere: 
         decoder.problem("restarts.move", what)
 
 
-def notes(spec: ClusterSpec, decoder: Decoder) -> Iterator[str]:
-    """Yield what a user should know of a file that is right."""
+def notes(spec: ClusterSpec, decoder: Decoder, *, elsewhere: bool) -> Iterator[str]:
+    """Yield what a user should know of a file that is right.
+
+    elsewhere: as for `check`; what processes and hosts' disks lack here is not so there.
+    """
+    if elsewhere:
+        return
     if spec.backend is Backend.PROCESS:
         given = [key for key in _FOR_CONTAINERS if key in decoder.lines]
         if given:
