@@ -4,8 +4,10 @@ Standard output is the job's own file, which gets the launcher's words alone: wh
 in the run's logs.
 """
 
+import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ from launcher.errors import HostError
 from launcher.logs import Console, Show
 from launcher.plan import Plan, plan
 from launcher.platforms.slurm.allocation import Allocation
-from launcher.platforms.slurm.settings import STOP_ASKED, Kept
+from launcher.platforms.slurm.settings import STOP_ASKED, STOP_SIGNAL, Kept
 from launcher.platforms.slurm.step import FILE, SCRIPT, Places, binds
 from launcher.platforms.slurm.steps import StepBackend
 from launcher.run import Outcome
@@ -28,6 +30,7 @@ from launcher.task import TaskId
 def run(kept: Kept, allocation: Allocation, run_dir: str) -> int:
     """Perform a run as steps of the job; return its exit code."""
     _make_ready(Path(run_dir))
+    wish = _Wish(Path(run_dir))
     made = _plan(kept, allocation, run_dir)
     places = Places(made, kept.container, kept.image or "", binds(kept, run_dir),
                     allocation.binds_cpus)  # fmt: skip
@@ -40,10 +43,26 @@ def run(kept: Kept, allocation: Allocation, run_dir: str) -> int:
         as_json=False,
         console=QuietConsole,
     )
-    if kept.requeue and _is_to_go_on(run_dir, allocation):
+    if kept.requeue and not wish.is_end and _is_to_go_on(run_dir, allocation):
         say_error(f"launch: job {allocation.job_id} is queued again; the run goes on then")
         allocation.requeue()
     return code
+
+
+class _Wish:
+    """Whether somebody has asked for the end: by a signal, as a file of another machine is seen
+    late where the folder is NFS's. The file is for those who ask how the job stands."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._file = run_dir / STOP_ASKED
+        self.is_end = False
+        signal.signal(STOP_SIGNAL, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.is_end = True
+        with contextlib.suppress(OSError):
+            self._file.touch()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _make_ready(run_dir: Path) -> None:
@@ -70,11 +89,9 @@ def _plan(
 def _is_to_go_on(run_dir: str, allocation: Allocation) -> bool:
     """Whether the run was stopped because the job's time is nearly over, its state being saved.
 
-    Somebody who asks for the end says so in the run's folder, and a job that Slurm ends is no
-    more running. A part of the run that came to no step is no reason for another.
+    A job that Slurm ends is no more running. A part of the run that came to no step is no reason
+    for another.
     """
-    if Path(run_dir, STOP_ASKED).exists():
-        return False
     report = _report(run_dir)
     has_saved = report.get("outcome") == Outcome.SAVED.value and report.get("step") is not None
     return has_saved and allocation.goes_on()

@@ -292,9 +292,10 @@ TF_CONFIG=$APPTAINERENV_TF_CONFIG exec "$PYTHON" "$@"
 
 
 @pytest.mark.tensorflow
-def test_tensorflow(submitting: Submitting) -> None:
+@pytest.mark.parametrize("tasks", [MWMS, f"{MWMS[:-2]}, ps: {{}}}}\n"], ids=["mwms", "pss"])
+def test_tensorflow(submitting: Submitting, tasks: str) -> None:
     """mnist_dist trains on two nodes, and its chief's model comes into the run's folder."""
-    submitting.submit(MWMS, "mnist_dist", "--epochs=1", "--max_step=20")
+    submitting.submit(tasks, "mnist_dist", "--epochs=1", "--max_step=20")
     submitting.await_end()
     assert (submitting.run_dir / "output/chief-0/mnist.keras").is_file(), submitting.said
     assert len(submitting.hosts()) == 2

@@ -5,6 +5,7 @@ job runs `launch submit inside` on its first node, which supervises the run as a
 (docs/decisions/0015-slurm.md).
 """
 
+import contextlib
 import json
 import os
 import shlex
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 from launcher.errors import HostError, InputError, Problem
 from launcher.platforms import Line, Request, State, Submitted
 from launcher.platforms.slurm import script
-from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, SUBMITTED, Kept
+from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, STOP_SIGNAL, SUBMITTED, Kept
 from launcher.platforms.slurm.settings import Settings as _Settings
 
 _LOOK_S = 1.0
@@ -118,9 +119,10 @@ class Slurm:
         if job.said != "RUNNING":
             run(["scancel", job_id])
             return
-        (job.run_dir / STOP_ASKED).touch()
+        with contextlib.suppress(OSError):  # of another user's; Slurm says what it thinks of that
+            (job.run_dir / STOP_ASKED).touch()
         try:
-            run(["scancel", "--batch", "--signal=TERM", job_id])
+            run(["scancel", "--batch", f"--signal={STOP_SIGNAL.name[3:]}", job_id])
         except Refused:
             if not jobs.job(job_id, self._runs).state.is_final:  # it has not ended just now
                 raise

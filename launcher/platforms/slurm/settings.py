@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from pathlib import Path
+from signal import SIGUSR1
 from typing import Annotated, Any, NamedTuple
 
 from launcher.cluster import ClusterSpec, Range, Scalar, Source
@@ -15,6 +16,7 @@ from launcher.nodes import compose
 
 KEPT = "request.json"  #: in a run's folder: a Kept
 SUBMITTED = "slurm.json"  #: there too: the job's number
+STOP_SIGNAL = SIGUSR1  #: to the job's script: somebody asks for the end
 STOP_ASKED = "stop-asked"  #: there from when somebody asks for the end until the next part begins
 
 

@@ -149,8 +149,11 @@ class StepBackend:
     def _attend(
         self, step: _Step, task: TaskId, attempt: int, log_path: str, report: Report
     ) -> None:
+        give_up_at = time.monotonic() + self._places.plan.timeouts.start_s
         while not (number := _begun(log_path)) and step.process.poll() is None:
             time.sleep(_POLL_S)
+            if time.monotonic() > give_up_at:  # Slurm has no room for it, and would try on
+                self._kill(step)
         if not (number := number or _begun(log_path)):
             with self._lock:
                 del self._steps[task]
