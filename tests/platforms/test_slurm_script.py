@@ -411,3 +411,10 @@ def test_what_is_not_inside_a_job(launching: Launching) -> None:
     assert done.out.endswith(": submitted as 12\n"), done.err
     done = launching.run("submit", "inside", str(launching.run_dir()))
     assert (done.code, "$SLURM_JOB_ID: not set" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("key", Settings._fields)
+def test_every_key_is_documented(key: str) -> None:
+    """The user guide has a row for each key of cluster.yaml's part for Slurm."""
+    guide = Path(__file__).resolve().parents[2] / "docs/platforms.md"
+    assert f"| `{key}` | " in guide.read_text()

@@ -200,11 +200,15 @@ class StepBackend:
 
 def _begun(log_path: str) -> str:
     """Return the number of the step whose log it is, empty before its task has begun."""
-    with open(log_path, "rb") as log:
-        for line in log.read(_LINE_BYTES).splitlines(keepends=True):
-            fields = markers.parse(line) if line.endswith(b"\n") else None
-            if fields and fields.get("kind") == BEGUN:
-                return str(fields.get("id"))
+    try:
+        with open(log_path, "rb") as log:
+            lines = log.read(_LINE_BYTES).splitlines(keepends=True)
+    except OSError:  # its srun, at least, will end
+        return ""
+    for line in lines:
+        fields = markers.parse(line) if line.endswith(b"\n") else None
+        if fields and fields.get("kind") == BEGUN:
+            return str(fields.get("id"))
     return ""
 
 
