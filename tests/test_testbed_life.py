@@ -12,6 +12,7 @@ from tests.testbed import Testbed, TestbedError, Unavailable, fake_nvidia
 from tests.testbed.images import BUSYBOX
 from tests.testbed.packages import require
 from tests.testbed.site import Site
+from tests.testbed.slurm import PROGRAMS as SLURM
 from tests.testbed.sweep import leftovers
 
 pytestmark = pytest.mark.testbed
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.testbed
 _UP_AND_KILLED = """\
 import os, signal
 from tests.testbed import Testbed
+from tests.testbed.slurm import Slurm
 bed = Testbed.up(1)
+Slurm.up(bed).run("sbatch", "--output=/dev/null", "--wrap=sleep 1000")
 bed.hosts[0].docker("run", "-d", "launch-testbed/busybox:1", "sleep", "1000")
 print(bed.local.docker("network", "create", "left")[:12], flush=True)
 bed.local.docker("run", "-d", "--network=left", "launch-testbed/busybox:1", "sleep", "1000")
@@ -32,6 +35,7 @@ def own_name(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A name that no other testbed has; nothing of it is left afterwards."""
     try:
         require()
+        require(SLURM)
     except Unavailable as lack:
         pytest.skip(str(lack))
     monkeypatch.setenv("LAUNCH_TESTBED", "zz")
@@ -42,13 +46,13 @@ def own_name(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def test_what_a_killed_one_left_is_swept(own_name: Site) -> None:
-    """Hosts of a killed process go with the next `down`, and with them all that they made."""
+    """Hosts of a killed process go with the next `down`, and with them all that ran on them."""
     killed = subprocess.run(
         [sys.executable, "-c", _UP_AND_KILLED], stdout=subprocess.PIPE, text=True, timeout=120
     )
     assert killed.returncode == -signal.SIGKILL
     bridge = Path(f"/sys/class/net/br-{killed.stdout.strip()}")
-    assert leftovers(own_name)
+    assert any("slurm" in left for left in leftovers(own_name))
     assert bridge.exists()
     Testbed.sweep_left()
     assert not leftovers(own_name)

@@ -18,12 +18,14 @@ class Command(NamedTuple):
 
     goes_on: whether the run had begun before.
     is_detached: whether this process is the run's launcher in the background.
+    is_job: whether a platform runs it, where it is asked for again.
     """
 
     words: Words
     cwd: str
     goes_on: bool = False
     is_detached: bool = False
+    is_job: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON values."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from launcher.cli.arguments import parser
-from launcher.cli.submit import EXIT_CODES, as_json, in_words, reach
+from launcher.cli.platform import EXIT_CODES, as_json, in_words, reach
 from launcher.errors import InputError, Problem
 from launcher.platforms import Line, Platform, Submitted
 from launcher.table import table
@@ -23,7 +23,7 @@ def main(words: list[str]) -> int:
     """Do what a verb says; the first of `words` is the verb."""
     options = parser("submit").parse_intermixed_args(words)
     given = {"platform": options.platform, "cluster": options.cluster}
-    platform = reach({k: v for k, v in given.items() if v}, os.environ).platform
+    platform = reach({k: v for k, v in given.items() if v}, os.environ)
     if options.verb == "list":
         return _list(platform, options)
     if not options.job:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli.arguments import PACK_OPTIONS, Words, parse
-from launcher.cli.submit import Asked, own_options, request_of, send, usage
+from launcher.cli.platform import own_options
+from launcher.cli.submit import Asked, request_of, send, usage
 from launcher.errors import InputError, Problem
 
 if TYPE_CHECKING:

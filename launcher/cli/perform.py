@@ -81,11 +81,13 @@ def perform(
     adopted: Mapping[TaskId, int] | None = None,
     stop: bool = False,
     as_json: bool,
+    console: type[Console] = Console,
 ) -> int:
     """Run a plan to its end and report; return the exit code.
 
     adopted: of a run that another launcher began, each task's latest attempt.
     stop: whether to end it at once, its state saved.
+    console: what shows the logs.
 
     Raises:
         InputError, HostError: nothing was started.
@@ -93,7 +95,7 @@ def perform(
     gc.freeze()  # what was imported stays
     gc.enable()
     stream = sys.stderr if as_json else sys.stdout
-    result = _perform(plan, make_backend, replan, asked, adopted, stop, stream)
+    result = _perform(plan, make_backend, replan, asked, adopted, stop, stream, console)
     try:
         _show(result, as_json=as_json)
         sys.stdout.flush()
@@ -116,14 +118,15 @@ def _perform(
     adopted: Mapping[TaskId, int] | None,
     stop: bool,
     stream: TextIO,
+    console: type[Console],
 ) -> Result:
     directory = RunDirectory(plan.run_dir, again=asked.goes_on or asked.is_detached)
     with supervision.hold(plan.run_dir):
         if adopted is None or not (directory.path / "plan.json").exists():
             directory.write("plan.json", plan.to_dict())
-        if adopted is None:
+        if adopted is None and not asked.is_job:
             directory.write("command.json", asked.to_dict())
-        supervisor = _supervisor(plan, make_backend, replan, adopted, directory, stream)
+        supervisor = _supervisor(plan, make_backend, replan, adopted, directory, stream, console)
         if stop:
             supervisor.ask_to_stop()
         with supervisor.listening():
@@ -168,10 +171,11 @@ def _supervisor(
     adopted: Mapping[TaskId, int] | None,
     directory: RunDirectory,
     stream: TextIO,
+    console_type: type[Console],
 ) -> Supervisor:
     tasks = [container.task for container in plan.tasks]
     terminal = stream.isatty()
-    console = Console(
+    console = console_type(
         stream.fileno(),
         tasks,
         colour=terminal and not os.environ.get("NO_COLOR"),

@@ -4,14 +4,16 @@ import os
 
 from launcher.cli import command
 from launcher.cli.arguments import parser
-from launcher.cli.which_run import folder_here
+from launcher.cli.which_run import folder_here, refuse_submitted
 from launcher.errors import InputError, Problem
 
 
 def main(words: list[str]) -> int:
     """Resume a run; return the exit code of what it then leads to."""
     options = parser("resume").parse_args(words)
-    run_dir = str(folder_here(options.run, options.runs_dir))
+    folder = folder_here(options.run, options.runs_dir)
+    refuse_submitted(folder, "resume")
+    run_dir = str(folder)
     asked = command.read(run_dir)
     if command.has_succeeded(run_dir):
         raise InputError(Problem(os.path.basename(run_dir), "has succeeded; nothing is left to do"))

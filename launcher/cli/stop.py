@@ -11,7 +11,7 @@ from typing import Any
 from launcher import supervision
 from launcher.cli.arguments import parser
 from launcher.cli.reaching import runs_folder
-from launcher.cli.which_run import folder_of
+from launcher.cli.which_run import folder_of, refuse_submitted
 from launcher.errors import HostError
 
 _LOOK_S = 0.05
@@ -25,6 +25,7 @@ def main(words: list[str]) -> int:
     """
     options = parser("stop").parse_args(words)
     run_dir = folder_of(options.run, runs_folder(options.runs_dir))
+    refuse_submitted(run_dir, "stop")
     holder = supervision.holder(run_dir) if run_dir and run_dir.is_dir() else None
     if run_dir is None or holder is None:
         from launcher.cli.attach import take_up

@@ -6,23 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from launcher import config, facts, platforms, trainer
+from launcher import config, facts, trainer
 from launcher.cli import COMMANDS
 from launcher.cli.arguments import SUBMIT_OPTIONS, Words, parse
 from launcher.cli.asked import runs_dir
+from launcher.cli.platform import EXIT_CODES, VERBS, as_json, in_words, own_options, reach
 from launcher.errors import HostError, InputError, Problem
 from launcher.layout import Job
 from launcher.option import Option
-from launcher.platforms import Platform, Request, State, Submitted
+from launcher.platforms import Platform, Request, Submitted
 from launcher.strategy import Strategy
 
-VERBS = ("list", "status", "logs", "stop", "delete")
-EXIT_CODES = {
-    State.SUCCEEDED: 0,
-    State.FAILED: 1,
-    State.STOPPED: 143,
-    State.DELETED: 3,
-}
 _LOOK_S = 2.0
 _LOOKS_FAILED = 10  # in a row, before waiting is given up
 
@@ -33,6 +27,10 @@ def main(words: list[str]) -> int:
         from launcher.cli.jobs import main as ask
 
         return ask(words)
+    if words[:1] == ["inside"]:  # what the job of a platform runs
+        from launcher.cli.inside_job import main as inside
+
+        return inside(words[1:])
     known = (*SUBMIT_OPTIONS, *own_options(words))
     asked = parse(words, known, "submit")
     if "help" in asked.options or not words:
@@ -40,47 +38,6 @@ def main(words: list[str]) -> int:
         return 0 if words else 2
     perform = "dry-run" not in asked.options
     return send(request_of(asked, "submit"), asked.options, perform=perform)
-
-
-class Reached(NamedTuple):
-    """A platform, and what to call it."""
-
-    name: str
-    platform: Platform
-
-
-def reach(options: Mapping[str, str], environ: Mapping[str, str]) -> Reached:
-    """Return the platform that the options name, with its settings from cluster.yaml.
-
-    Raises:
-        InputError: there is no such platform, or the file has problems.
-    """
-    name = options.get("platform") or ""
-    if not name:
-        raise InputError(Problem("--platform", "expected the NAME of a platform"))
-    kind = platforms.find(name)
-    path = options.get("cluster") or "cluster.yaml"
-    settings = config.platform_settings(path, name, kind.Settings, given="cluster" in options)
-    over = {
-        option.name.replace("-", "_"): options[option.name] if option.value else True
-        for option in platforms.options_of(name)
-        if option.name in options
-    }
-    return Reached(name, kind(settings._replace(**over) if over else settings, environ))
-
-
-def own_options(words: Sequence[str]) -> tuple[Option, ...]:
-    """Return the options of the platform that a command line names; none where it names none."""
-    for word, after in zip(words, [*words[1:], ""], strict=True):
-        if word == "--":
-            break
-        flag, equals, value = word.partition("=")
-        if flag == "--platform":
-            try:
-                return platforms.options_of(value if equals else after)
-            except InputError:
-                return ()  # it is told with all else that is wrong
-    return ()
 
 
 class Asked(NamedTuple):
@@ -122,7 +79,7 @@ def request_of(asked: Words, command: str) -> Asked:
     except InputError as error:
         problems += error.problems
     try:
-        platform = reach(options, os.environ).platform
+        platform = reach(options, os.environ)
     except InputError as error:
         problems += (each for each in error.problems if each not in problems)
     if problems or job is None or spec is None or platform is None:
@@ -158,17 +115,6 @@ def wait(platform: Platform, job: Submitted) -> int:
         if job.state.is_final:
             return EXIT_CODES[job.state]
         time.sleep(_LOOK_S)
-
-
-def in_words(job: Submitted) -> str:
-    """Return a job's state, with the platform's own word where that says more."""
-    plain = job.said.lower() in ("", job.state.value)
-    return job.state.value if plain else f"{job.state.value} ({job.said})"
-
-
-def as_json(job: Submitted) -> dict[str, object]:
-    """Return a job as JSON values."""
-    return {**job._asdict(), "state": job.state.value, "details": dict(job.details)}
 
 
 def _show(value: Mapping[str, object], text: str, *, as_json: bool) -> None:

@@ -39,6 +39,19 @@ def folder_of(word: str, runs: Path) -> Path | None:
     return runs / name if name else None
 
 
+def refuse_submitted(run_dir: Path | None, verb: str) -> None:
+    """Refuse what the job of a run on Slurm is to be asked for, naming how. Raises InputError."""
+    from launcher.platforms.slurm.settings import job_of
+
+    if run_dir is None or (job := job_of(run_dir)) is None:
+        return
+    how = {
+        "stop": f"launch submit stop --platform slurm {job}",
+        "resume": f"sbatch {run_dir}/job.sh",
+    }[verb]
+    raise InputError(Problem(run_dir.name, f"is Slurm's job {job}; expected: {how}"))
+
+
 def _meant(word: str, names: Sequence[str]) -> str | None:
     """Return the run that a name, or the beginning of one, means; None where there is none."""
     meant = [name for name in names if name == word] or [n for n in names if n.startswith(word)]

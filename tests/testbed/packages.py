@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.testbed.commands import Unavailable, run
@@ -22,23 +23,25 @@ _POLICY = Path("/usr/sbin/policy-rc.d")
 _INSTALL_S = 600.0
 
 
-def require() -> None:
+def require(programs: Mapping[str, str] = _PROGRAMS) -> None:
     """Return when this machine can have a testbed; installs the Debian packages it lacks.
+
+    programs: what is needed, each with the package it is in.
 
     Raises:
         Unavailable: it cannot, and why.
     """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise Unavailable("the testbed needs Linux and root")
-    if _missing():
+    if _missing(programs):
         lock = Lock("packages")
         lock.take(wait=True)
         try:
-            if missing := _missing():  # nobody else has installed them meanwhile
-                _install(sorted({_PROGRAMS[program] for program in missing}))
+            if missing := _missing(programs):  # nobody else has installed them meanwhile
+                _install(sorted({programs[program] for program in missing}))
         finally:
             lock.release()
-    still = _missing()
+    still = _missing(programs)
     if still:
         raise Unavailable(f"the testbed needs these programs: {', '.join(still)}")
     filesystems = Path("/proc/filesystems").read_text().split()
@@ -48,8 +51,8 @@ def require() -> None:
         raise Unavailable("the testbed needs to make network, mount and PID namespaces")
 
 
-def _missing() -> list[str]:
-    return [program for program in _PROGRAMS if shutil.which(program, path=PATH) is None]
+def _missing(programs: Mapping[str, str]) -> list[str]:
+    return [program for program in programs if shutil.which(program, path=PATH) is None]
 
 
 def _install(packages: list[str]) -> None:

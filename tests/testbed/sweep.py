@@ -30,9 +30,10 @@ def sweep(site: Site) -> None:
         list(pool.map(Machine.halt, machines))
     for netns in network.namespaces(site):
         _end_all(netns)
+        remove_cgroups(slurm_cgroup(netns))
     network.remove(site)
     _remove_bridges(site.folder / "local/data/network/files/local-kv.db")
-    _remove_cgroups(site.cgroup)
+    remove_cgroups(site.cgroup)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(_delete, folders))
     _delete(site.folder)
@@ -45,7 +46,7 @@ def leftovers(site: Site) -> tuple[str, ...]:
     return (
         *(f"namespace {n}" for n in network.namespaces(site)),
         *(f"interface {link}" for link in _links() if link == site.wire),
-        *(f"cgroup {path}" for path in _cgroup_roots(site.cgroup)),
+        *(f"cgroup {path}" for name in _cgroups(site) for path in _cgroup_roots(name)),
         *(f"folder {path}" for path in (site.folder,) if path.exists()),
         *(f"mount {m}" for m in _mounts_below(site.folder)),
     )
@@ -85,7 +86,17 @@ def _links(*which: str) -> tuple[str, ...]:
     return tuple(link["ifname"] for link in links if "ifname" in link)
 
 
-def _remove_cgroups(name: str) -> None:
+def slurm_cgroup(node: str) -> str:
+    """Return the parent of the cgroups of a Slurm node's jobs."""
+    return f"slurm_{node}"
+
+
+def _cgroups(site: Site) -> tuple[str, ...]:
+    return (site.cgroup, *map(slurm_cgroup, network.namespaces(site)))
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove a cgroup with all below it, once its processes are gone."""
     for root in _cgroup_roots(name):
         until(functools.partial(_removed, root), f"cgroup {root} to be empty", _EMPTY_S)
 

@@ -1,0 +1,145 @@
+"""Slurm as a platform: a script for sbatch, and the jobs that came of it.
+
+The run's folder lies in one that this machine and the nodes share, as Slurm's users have it. The
+job runs `launch submit inside` on its first node, which supervises the run as any launcher does
+(docs/decisions/0015-slurm.md).
+"""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from launcher.errors import HostError, InputError, Problem
+from launcher.platforms import Line, Request, State, Submitted
+from launcher.platforms.slurm import script
+from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, STOP_SIGNAL, SUBMITTED, Kept
+from launcher.platforms.slurm.settings import Settings as _Settings
+
+_LOOK_S = 1.0
+
+
+class Prepared(NamedTuple):
+    """What is sent: the script, by a command; and what the run's folder tells the job."""
+
+    run: str
+    run_dir: str
+    script: str
+    command: tuple[str, ...]
+    kept: Kept
+
+    def text(self) -> str:
+        """Return script and command as a person reads them."""
+        return f"{self.script}\n# submitted by: {shlex.join(self.command)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return them as JSON values."""
+        return {"run": self.run, "run_dir": self.run_dir, "script": self.script,
+                "command": list(self.command)}  # fmt: skip
+
+
+class Slurm:
+    """The Slurm cluster of this machine, by its own programs."""
+
+    Settings = _Settings
+
+    def __init__(self, settings: _Settings, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._runs = Path(os.path.abspath(environ.get("LAUNCH_RUNS") or "runs"))
+
+    def prepare(self, request: Request) -> Prepared:
+        """Return the script and how it is submitted."""
+        settings = self._settings
+        if problems := tuple(script.problems(request, settings)):
+            raise InputError(problems)
+        image = (settings.image or request.spec.image) if settings.container else None
+        kept = Kept(request.run_id, request.job, request.spec, settings.container, image,
+                    settings.requeue)  # fmt: skip
+        text = script.script(request, settings, settings.python or sys.executable)
+        command = ("sbatch", "--parsable", f"{request.run_dir}/{script.FILE}")
+        return Prepared(request.run_id, request.run_dir, text, command, kept)
+
+    def submit(self, prepared: Prepared) -> Submitted:
+        """Write the run's folder, and submit its script."""
+        from launcher.platforms.slurm.commands import run
+
+        folder = Path(prepared.run_dir)
+        try:
+            folder.mkdir(parents=True)
+            (folder / script.FILE).write_text(prepared.script, encoding="utf-8")
+            _write_private(folder / KEPT, json.dumps(prepared.kept.to_dict(), ensure_ascii=False))
+        except OSError as error:
+            raise HostError(f"{folder}: cannot be written: {error.strerror}") from None
+        job_id, _, cluster = run(prepared.command).strip().partition(";")
+        said = {"job": job_id, "cluster": cluster or None, "submitted": round(time.time(), 3)}
+        (folder / SUBMITTED).write_text(json.dumps(said) + "\n")
+        return Submitted(job_id, prepared.run, State.PENDING, "PENDING", time.time())
+
+    def jobs(self) -> Sequence[Submitted]:
+        """Return the jobs of this user that are runs, the oldest first."""
+        from launcher.platforms.slurm import jobs
+
+        return [job.submitted() for job in jobs.jobs(self._runs)]
+
+    def job(self, job_id: str) -> Submitted:
+        """Return how a job stands."""
+        from launcher.platforms.slurm import jobs
+
+        return jobs.job(job_id, self._runs).submitted()
+
+    def logs(self, job_id: str, *, follow: bool) -> Iterator[Line]:
+        """Yield what the launcher said in the job and what the tasks printed."""
+        from launcher.platforms.slurm import jobs, output
+
+        asked_at = 0.0
+        over = False
+
+        def is_over() -> bool:
+            nonlocal asked_at, over
+            if time.monotonic() >= asked_at + _LOOK_S:
+                over = self.job(job_id).state.is_final
+                asked_at = time.monotonic()
+            return over
+
+        yield from output.lines(jobs.job(job_id, self._runs).run_dir, is_over, follow=follow)
+
+    def stop(self, job_id: str) -> None:
+        """Have the run save its state and end; a job that has not begun is cancelled."""
+        from launcher.platforms.slurm import jobs
+        from launcher.platforms.slurm.commands import Refused, run
+
+        job = jobs.job(job_id, self._runs)
+        if job.state.is_final:
+            return
+        if job.said != "RUNNING":
+            run(["scancel", job_id])
+            return
+        with contextlib.suppress(OSError):  # of another user's; Slurm says what it thinks of that
+            (job.run_dir / STOP_ASKED).touch()
+        try:
+            run(["scancel", "--batch", f"--signal={STOP_SIGNAL.name[3:]}", job_id])
+        except Refused:
+            if not jobs.job(job_id, self._runs).state.is_final:  # it has not ended just now
+                raise
+
+    def delete(self, job_id: str) -> None:
+        """Remove what was kept for the job; the run's logs and results stay."""
+        from launcher.platforms.slurm import jobs
+
+        job = jobs.job(job_id, self._runs)
+        if not job.state.is_final:
+            raise InputError(Problem(job_id, f"is {job.state}; expected a job that has ended"))
+        for name in (script.FILE, KEPT, STOP_ASKED, SUBMITTED):
+            (job.run_dir / name).unlink(missing_ok=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write what only its owner may read: the environment of tasks may hold secrets."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w",
+              encoding="utf-8", errors="backslashreplace") as file:  # fmt: skip
+        file.write(text + "\n")
