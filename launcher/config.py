@@ -51,17 +51,24 @@ def platform_settings(path: str, name: str, hint: type[T], *, given: bool) -> T:
     if not given and not os.path.exists(path):
         return hint()
     decoder = Decoder(path)
-    document = compose(_text(path), path, decoder.problems)
-    found = None
-    if document and isinstance(document.root, yaml.MappingNode):
-        entries = decoder.pairs(document.root, "")
-        part = entries.get("platforms")
-        if isinstance(part, yaml.MappingNode):
-            found = decoder.pairs(part, "platforms").get(name)
+    found = _platforms(decoder).get(name)
     settings = hint() if found is None else decoder.decode(found, hint, f"platforms.{name}")
     if decoder.problems or settings is None:
         raise InputError(decoder.problems)
     return settings
+
+
+def platforms_named(path: str) -> tuple[str, ...]:
+    """Return the platforms of which the file at `path` says something."""
+    return tuple(_platforms(Decoder(path)))
+
+
+def _platforms(decoder: Decoder) -> Mapping[str, yaml.Node]:
+    document = compose(_text(decoder.path), decoder.path, decoder.problems)
+    if not document or not isinstance(document.root, yaml.MappingNode):
+        return {}
+    part = decoder.pairs(document.root, "").get("platforms")
+    return decoder.pairs(part, "platforms") if isinstance(part, yaml.MappingNode) else {}
 
 
 def _text(path: str) -> str:

@@ -176,3 +176,20 @@ def test_wrong_words(folder: Launching, words: list[str], said: str) -> None:
     """What is wrong on the command line is said with what was expected; the code is 2."""
     done = folder.run("submit", *words)
     assert done.code == 2 and said in done.err, done.err
+
+
+def test_settings_are_checked_with_the_file(folder: Launching) -> None:
+    """`launch check` names what is wrong below `platforms` too, of every platform that is there."""
+    folder.cluster(
+        "tasks: {chief: {}, wroker: {}}\n"
+        "platforms:\n  folder: {count: two}\n  slrum: {}\n  slurm: {tiem: 1}\n"
+    )
+    done = folder.run("check")
+    assert done.code == 2
+    lines = done.err.splitlines()
+    assert [line.split()[1] for line in lines] == [
+        "cluster.yaml:1", "cluster.yaml:3", "cluster.yaml", "cluster.yaml:5",
+    ]  # fmt: skip
+    assert "platforms.folder.count: expected an integer, got 'two'" in lines[1]
+    assert "platforms.slrum: no such platform, did you mean 'slurm'?" in lines[2]
+    assert "platforms.slurm.tiem: unknown key, did you mean 'time'?" in lines[3]
