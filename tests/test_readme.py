@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from launcher import config
+from launcher.cli import arguments
 from launcher.cli.perform import EXIT_CODES
+from launcher.cli.platform import VERBS, own_options
 from tests.conftest import until
 
 REPOSITORY = Path(__file__).parent.parent
@@ -57,6 +59,25 @@ def folder(tmp_path: Path) -> Path:
 def test_yaml_examples_are_right(text: str) -> None:
     """Every cluster.yaml shown is accepted."""
     assert config.parse(text).tasks
+
+
+def of_platforms() -> list[str]:
+    """Return the commands shown that hand a run to a platform, or ask after its jobs."""
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    found = [re.sub(r"\s+# .*", "", line[2:]) for line in lines]
+    return [line for line in found if re.match(r"launch (submit|pack) ", line)]
+
+
+@pytest.mark.parametrize("line", of_platforms())
+def test_commands_of_platforms_are_understood(line: str) -> None:
+    """Every option of those commands is known, the platform's own too."""
+    command, *words = shlex.split(line)[1:]
+    if words[0] in VERBS:
+        assert arguments.parser("submit").parse_intermixed_args(words).job
+        return
+    known = arguments.PACK_OPTIONS if command == "pack" else arguments.SUBMIT_OPTIONS
+    asked = arguments.parse(words, (*known, *own_options(words)), command)
+    assert asked.options["platform"] and asked.rest
 
 
 @pytest.mark.tensorflow
