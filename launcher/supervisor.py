@@ -4,18 +4,15 @@ One queue, one loop: the backend's threads, the console's thread and the signal 
 events on the queue. Everything else happens in the thread that called `run`.
 """
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import FrameType
 
-from launcher import diagnosis, lifecycle, stacks, telling
+from launcher import diagnosis, lifecycle, stacks, stop_signals, telling
 from launcher.backends import Backend, Homecoming
 from launcher.container import Container
 from launcher.due import wake_at
@@ -52,11 +49,6 @@ _CLOSE_S = 0.1
 _WORD_S = (10.0, 30.0)  # until the first word of who is missing, and between two
 _SIGN_S = 1.0  # between two signs of life of what tells no steps
 _READ_LINES = 500  # of a log's end, to find what ended a task
-_STOP_SIGNALS = {
-    signal.SIGINT: Outcome.INTERRUPTED,
-    signal.SIGTERM: Outcome.TERMINATED,
-    signal.SIGHUP: Outcome.TERMINATED,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +106,10 @@ class Supervisor:
 
     def ask_to_stop(self) -> None:
         """Have the run end, as SIGTERM does; from any thread, and before `run` too."""
-        self._events.put(StopAsked(time.monotonic(), Outcome.TERMINATED))
+        self._ask(Outcome.TERMINATED)
+
+    def _ask(self, outcome: Outcome) -> None:
+        self._events.put(StopAsked(time.monotonic(), outcome))
 
     def note(self, task: TaskId, fields: Mapping[str, object]) -> None:
         """Take in what a task says of itself in a marker line; from any thread."""
@@ -141,7 +136,7 @@ class Supervisor:
 
         Enter it in the main thread, around `run` and all that must not be lost to a second ^C.
         """
-        with _signals_into(self._events):
+        with stop_signals.taken(self._ask):
             yield
 
     def run(self) -> Result:
@@ -270,14 +265,7 @@ class Supervisor:
         """Keep where an attempt is beside its log; what says so itself says it in there."""
         task = command.task
         found = self._backend.stacks(task, self._announced.get(task, frozenset()))
-        path = Path(self._plan.log_path(task, command.attempt)).with_suffix(".stacks")
-        problems = [*found.problems]
-        try:
-            if found.text:
-                path.write_text(found.text, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            problems.append(f"{path}: cannot be written: {error.strerror}")
-        for problem in problems:
+        for problem in found.kept_beside(self._plan.log_path(task, command.attempt)):
             self._console.say(f"launch: {task}: {problem}")
 
     def _look_for_life(self) -> None:
@@ -330,20 +318,3 @@ class Supervisor:
             self._console.say(f"launch: {self._why}")
         if after.outcome is Outcome.STALLED and before.outcome is None:
             self._why = after.failures[-1].how
-
-
-@contextmanager
-def _signals_into(events: SimpleQueue[Event]) -> Iterator[None]:
-    """Turn the signals that would end the launcher into events."""
-
-    def ask(signum: int, _frame: FrameType | None) -> None:
-        events.put(StopAsked(time.monotonic(), _STOP_SIGNALS[signal.Signals(signum)]))
-
-    # A signal that was ignored when we were started (nohup) stays ignored.
-    handled = [s for s in _STOP_SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
-    before = {signum: signal.signal(signum, ask) for signum in handled}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

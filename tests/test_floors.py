@@ -74,7 +74,7 @@ FLOORS: dict[str, int] = {
     "logins": 2,
     **dict.fromkeys(["stacks", "event_files", "execution"], 2),
     **dict.fromkeys(["together", "notebook"], 2),
-    **dict.fromkeys(["supervisor", "report", "blame", "lookout", "platforms"], 3),
+    **dict.fromkeys(["supervisor", "stop_signals", "report", "blame", "lookout", "platforms"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     **dict.fromkeys(["claiming", "host_claims"], 2),
     "cli": 4,

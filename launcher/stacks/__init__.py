@@ -8,6 +8,7 @@ is installed and allowed; it does not pause them. Where neither can be, one line
 How it is done here is `launcher.stacks.here`'s, in a container `launcher.stacks.inside`'s.
 """
 
+import os
 import signal
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -27,6 +28,17 @@ class Stacks(NamedTuple):
 
     text: str = ""
     problems: tuple[str, ...] = ()
+
+    def kept_beside(self, log_path: str) -> tuple[str, ...]:
+        """Write what was read beside an attempt's log, as .stacks; return all problems."""
+        path = os.path.splitext(log_path)[0] + ".stacks"
+        try:
+            if self.text:
+                with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(self.text)
+        except OSError as error:
+            return (*self.problems, f"{path}: cannot be written: {error.strerror}")
+        return self.problems
 
 
 class Process(NamedTuple):
