@@ -280,5 +280,6 @@ SLOW = {"dataclasses", "pathlib", "inspect", "subprocess", "socket"}
 @pytest.mark.parametrize("name", START_UP)
 def test_what_every_start_imports_is_light(name: str) -> None:
     """The modules of a dry run import nothing that would cost a good part of a bare start."""
-    path = ROOT / "launcher" / f"{name}.py"
-    assert [str(found) for found in imports_of(path) if found.module.split(".")[0] in SLOW] == []
+    paths = [path for path in LAUNCHER if part(module_of(path)) == name]
+    found = [each for path in paths for each in imports_of(path)]
+    assert paths and [str(f) for f in found if f.module.split(".")[0] in SLOW] == []
