@@ -16,18 +16,21 @@ _OUTCOMES = {
 
 @contextmanager
 def taken(ask: Callable[[Outcome], None]) -> Iterator[None]:
-    """Have these signals ask for an outcome, instead of ending the launcher, in the block.
+    """Have these signals ask for an outcome, instead of ending the launcher, in the block."""
+    with handled(lambda signum, _frame: ask(_OUTCOMES[signal.Signals(signum)])):
+        yield
+
+
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a function handle these signals in the block.
 
     Enter it in the main thread. One that was ignored when we were started (nohup) stays ignored.
     """
-
-    def take(signum: int, _frame: FrameType | None) -> None:
-        ask(_OUTCOMES[signal.Signals(signum)])
-
-    handled = [s for s in _OUTCOMES if signal.getsignal(s) is not signal.SIG_IGN]
-    before = {signum: signal.signal(signum, take) for signum in handled}
+    wanted = [s for s in _OUTCOMES if signal.getsignal(s) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, handler) for signum in wanted}
     try:
         yield
     finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
+        for signum, earlier in before.items():
+            signal.signal(signum, earlier)

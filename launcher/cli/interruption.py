@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from launcher import stop_signals
 from launcher.cli import say_error
 
 _TERMINATED = 143
@@ -14,18 +15,9 @@ _TERMINATED = 143
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP raise in the block instead of ending the launcher at once.
-
-    Enter it in the main thread. A signal that was ignored when we were started stays ignored.
-    """
-    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handled = [each for each in wanted if signal.getsignal(each) is not signal.SIG_IGN]
-    before = {signum: signal.signal(signum, _raise) for signum in handled}
-    try:
+    """Let SIGINT, SIGTERM and SIGHUP raise in the block instead of ending the launcher at once."""
+    with stop_signals.handled(_raise):
         yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def _raise(signum: int, _frame: FrameType | None) -> None:
