@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 
-from launcher import claims, gpus
+from launcher import claim_notes, gpus
 from launcher.container import Container
 from launcher.errors import HostError
 from launcher.gpus import Known
@@ -60,7 +60,7 @@ def known() -> Known:
         return here
     now = time.time()
     holders: dict[str, tuple[str, ...]] = {}
-    for note in claims.notes():
+    for note in claim_notes.notes():
         gpu = gpus.named(here.gpus, note.what.removeprefix("gpu-"))
         if note.holds and gpu is not None and note.what.startswith("gpu-"):
             holders[gpu.uuid] = (*holders.get(gpu.uuid, ()), note.holding(now))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from launcher import claims, gpus
+from launcher import claim_notes, gpus
 from launcher.at_once import attempts
 from launcher.claim import Claim, State
 from launcher.creation import RUN_LABEL
@@ -136,7 +136,7 @@ def _reading(machine: Machine, question: Question) -> Reading:
         raise HostError(f"{machine.name}: its login shell runs no `sh`, which is asked what it has")
     listed = _containers(machine)
     containers = [(each["Id"], _labels(each)) for each in listed if each["State"] in _LIVING]
-    notes = claims.notes_in(sections.get("runs", ()))
+    notes = claim_notes.notes_in(sections.get("runs", ()))
     ports = {int(note.what[5:]) for note in notes if note.what.startswith("port-")}
     ports |= local_ports(sections.get("ports", ()), HOLDING)
     reading = Reading(
@@ -158,7 +158,7 @@ def _reading(machine: Machine, question: Question) -> Reading:
         return reading
     users = _users(reading, sections.get("apps", ()), machine, containers)
     uuids = {gpu.number: gpu.uuid for gpu in reading.gpus or ()}
-    return reading._replace(users=users | claims.gpu_users(notes, uuids))
+    return reading._replace(users=users | claim_notes.gpu_users(notes, uuids))
 
 
 def _sections(text: str) -> dict[str, list[str]]:

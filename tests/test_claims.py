@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import claims
+from launcher import claim_notes, claims
 from launcher.errors import HostError
 from tests.conftest import DEADLINE_S, Launching, until
 
@@ -35,8 +35,8 @@ def test_it_is_free_again() -> None:
     """What was held falls with its holder."""
     for _ in range(2):
         with taking("run", GPU):
-            assert [note.run for note in claims.notes() if note.what == GPU] == ["run"]
-    assert GPU not in {note.what for note in claims.notes()}
+            assert [note.run for note in claim_notes.notes() if note.what == GPU] == ["run"]
+    assert GPU not in {note.what for note in claim_notes.notes()}
 
 
 def test_more_is_held_later() -> None:
@@ -50,11 +50,11 @@ def test_more_is_held_later() -> None:
 def test_containers_see_processes() -> None:
     """Hosts are read for what runs of processes there were given."""
     line = "ffff: 00000002 00000000 00000000 0001 01 7 @launch-claim/h/18c1/ann/gpu-1/lab-x"
-    (note,) = claims.notes_in(
+    (note,) = claim_notes.notes_in(
         ["@runs", line, line.replace("ann", "a/nn"), line.replace("gpu-1", "port-x")]
     )
-    assert note == claims.Note("gpu-1", True, 0x18C1, "ann", "lab-x")
-    users = claims.gpu_users([note], {"0": "GPU-aa", "1": "GPU-bb"})
+    assert note == claim_notes.Note("gpu-1", True, 0x18C1, "ann", "lab-x")
+    users = claim_notes.gpu_users([note], {"0": "GPU-aa", "1": "GPU-bb"})
     assert users == {"GPU-bb": ("run lab-x of ann (processes)",)}
 
 
@@ -100,11 +100,11 @@ def test_a_killed_launcher(launching: Launching) -> None:
 
 
 def holders() -> int:
-    return sum(note.holds for note in claims.notes() if note.what == "port-21994")
+    return sum(note.holds for note in claim_notes.notes() if note.what == "port-21994")
 
 
 def waiters() -> int:
-    return sum(not note.holds for note in claims.notes() if note.what == "port-21994")
+    return sum(not note.holds for note in claim_notes.notes() if note.what == "port-21994")
 
 
 def fake_nvidia_smi(folder: Path) -> None:

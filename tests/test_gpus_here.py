@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher import claims, gpus_here
+from launcher import claim_notes, claims, gpus_here
 from tests.conftest import DEADLINE_S, Done, Launching, until
 from tests.testbed import fake_nvidia
 
@@ -134,7 +134,7 @@ def test_what_is_being_given_back(fake: Fake, launching: Launching) -> None:
     fake.uses(0)
     launching.cluster(ONE)
     process = launching.start(*SHOW)
-    until(lambda: "gpu-0" in {note.what for note in claims.notes() if note.holds}, "the claim")
+    until(lambda: "gpu-0" in {note.what for note in claim_notes.notes() if note.holds}, "the claim")
     fake.uses()
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, out + err

@@ -85,12 +85,12 @@ def read(chosen: Mapping[str, Host], logins: "Logins") -> Holdings:
 
 def of_processes(names: Iterable[str]) -> Holdings:
     """Return what runs of processes hold of this machine, by its names."""
-    from launcher import claims, gpus_here
+    from launcher import claim_notes, gpus_here
 
     here = gpus_here.known()
     uuids = {f"gpu-{gpu.number}": gpu.uuid for gpu in here.gpus or ()}
     runs: dict[tuple[str, str, bool, int], list[str]] = {}
-    for note in sorted(claims.notes()):
+    for note in sorted(claim_notes.notes()):
         runs.setdefault((note.run, note.owner, note.holds, note.at_ms), []).append(note.what)
     held = tuple(
         Claim(run, "", owner, State.HELD if holds else State.WAITING, _wanted(whats, uuids),
