@@ -13,7 +13,7 @@ import pytest
 from launcher import config
 from launcher.cli import arguments
 from launcher.cli.perform import EXIT_CODES
-from launcher.cli.platform import VERBS, own_options
+from launcher.cli.platform import own_options
 from tests.conftest import until
 
 REPOSITORY = Path(__file__).parent.parent
@@ -72,7 +72,7 @@ def of_platforms() -> list[str]:
 def test_commands_of_platforms_are_understood(line: str) -> None:
     """Every option of those commands is known, the platform's own too."""
     command, *words = shlex.split(line)[1:]
-    if words[0] in VERBS:
+    if words[0] in arguments.VERBS:
         assert arguments.parser("submit").parse_intermixed_args(words).job
         return
     known = arguments.PACK_OPTIONS if command == "pack" else arguments.SUBMIT_OPTIONS

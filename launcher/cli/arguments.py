@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 _CLUSTER = "whose hosts are asked; default: ./cluster.yaml"
+VERBS = ("list", "status", "logs", "stop", "delete")  #: of jobs on a platform
 PREFLIGHTS = ("auto", "full", "none")
 STRATEGIES = ("auto", "multi_worker_mirrored", "parameter_server")
 
@@ -243,8 +244,7 @@ def _hours(text: str) -> float:
 
 
 def _submit(to: "ArgumentParser") -> None:
-    verbs = ("list", "status", "logs", "stop", "delete")
-    to.add_argument("verb", choices=verbs, help="what to do with the jobs that are there")
+    to.add_argument("verb", choices=VERBS, help="what to do with the jobs that are there")
     to.add_argument("job", nargs="?", metavar="JOB", help="as it was called when submitted")
     to.add_argument("--platform", metavar="NAME", required=True)
     to.add_argument("--cluster", metavar="FILE", help="whose `platforms:` to use")

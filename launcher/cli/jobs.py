@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from launcher.cli.arguments import parser
-from launcher.cli.platform import EXIT_CODES, as_json, in_words, reach
+from launcher.cli.platform import as_json, in_words, print_json, reach, wait
 from launcher.errors import InputError, Problem
-from launcher.platforms import Line, Platform, Submitted
+from launcher.platforms import Line, Platform, State, Submitted
 from launcher.table import table
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
 def _list(platform: Platform, options: "Namespace") -> int:
     jobs = platform.jobs()
     if options.json:
-        print(json.dumps({"jobs": [as_json(job) for job in jobs]}, indent=2, ensure_ascii=False))
+        print_json({"jobs": [as_json(job) for job in jobs]})
     else:
         print("\n".join(table(_HEAD, map(_row, jobs))) if jobs else "no jobs")
     return 0
@@ -48,7 +48,7 @@ def _row(job: Submitted) -> Sequence[str]:
 def _status(platform: Platform, options: "Namespace") -> int:
     job = platform.job(options.job)
     if options.json:
-        print(json.dumps(as_json(job), indent=2, ensure_ascii=False))
+        print_json(as_json(job))
         return 0
     print(f"{job.id}  {job.name}  {in_words(job)}")
     for name, text in job.details.items():
@@ -63,7 +63,7 @@ def _logs(platform: Platform, options: "Namespace") -> int:
         print(show(line), flush=options.follow)
     if not options.follow:
         return 0
-    return EXIT_CODES.get(platform.job(options.job).state, 0)
+    return wait(platform, Submitted(options.job, "", State.UNKNOWN), say=False)
 
 
 def _as_text(line: Line) -> str:
@@ -82,13 +82,16 @@ def _stop(platform: Platform, options: "Namespace") -> int:
 
 def _delete(platform: Platform, options: "Namespace") -> int:
     platform.delete(options.job)
-    print(f"launch: {options.job}: deleted", file=sys.stderr)
+    if options.json:
+        print_json({"deleted": options.job})
+    else:
+        print(f"launch: {options.job}: deleted", file=sys.stderr)
     return 0
 
 
 def _told(job: Submitted, options: "Namespace") -> int:
     if options.json:
-        print(json.dumps(as_json(job), indent=2, ensure_ascii=False))
+        print_json(as_json(job))
     else:
         print(f"{job.id}: {in_words(job)}")
     return 0

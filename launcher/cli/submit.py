@@ -2,23 +2,19 @@
 
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from launcher import config, facts, trainer
 from launcher.cli import COMMANDS
-from launcher.cli.arguments import SUBMIT_OPTIONS, Words, parse
+from launcher.cli.arguments import SUBMIT_OPTIONS, VERBS, Words, parse
 from launcher.cli.asked import runs_dir
-from launcher.cli.platform import EXIT_CODES, VERBS, as_json, in_words, own_options, reach
-from launcher.errors import HostError, InputError, Problem
+from launcher.cli.platform import as_json, own_options, print_json, reach, wait
+from launcher.errors import InputError, Problem
 from launcher.layout import Job
 from launcher.option import Option
-from launcher.platforms import Platform, Request, Submitted
+from launcher.platforms import Platform, Request
 from launcher.strategy import Strategy
-
-_LOOK_S = 2.0
-_LOOKS_FAILED = 10  # in a row, before waiting is given up
 
 
 def main(words: list[str]) -> int:
@@ -100,28 +96,9 @@ def _job(asked: Words, command: str) -> Job:
     return trainer.find(word, args, cwd, uai_args="uai-args" in asked.options, commands=COMMANDS)
 
 
-def wait(platform: Platform, job: Submitted) -> int:
-    """Return the exit code of a job once it has ended, telling each change of its state."""
-    told, failed = "", 0
-    while True:
-        try:
-            job, failed = platform.job(job.id), 0
-        except HostError as error:
-            failed += 1
-            if failed == _LOOKS_FAILED:
-                raise HostError(f"{error}\n{job.id} was not waited for any longer") from None
-        if told != (told := in_words(job)):
-            print(f"launch: {job.id}: {told}", file=sys.stderr)
-        if job.state.is_final:
-            return EXIT_CODES[job.state]
-        time.sleep(_LOOK_S)
-
-
 def _show(value: Mapping[str, object], text: str, *, as_json: bool) -> None:
     if as_json:
-        import json
-
-        print(json.dumps(value, indent=2, ensure_ascii=False))
+        print_json(value)
     else:
         print(text)
 

@@ -161,6 +161,27 @@ def test_all_that_is_wrong_at_once(folder: Launching) -> None:
     assert not (folder.folder / "f").exists()
 
 
+def test_no_words(folder: Launching) -> None:
+    """`launch pack` alone says how it is used, as `launch submit` does."""
+    done = folder.run("pack")
+    assert (done.code, done.out) == (2, "") and done.err.startswith("usage: launch pack")
+
+
+def test_a_job_that_is_listed_late(folder: Launching) -> None:
+    """A job that its platform does not know yet is waited for all the same."""
+    package = folder.env["PYTHONPATH"].split(os.pathsep)[0]
+    late = _PLATFORM.replace(
+        "    def job(self, job_id):\n",
+        "    looks = 0\n    def job(self, job_id):\n"
+        "        self.looks += 1\n"
+        "        if self.looks == 2:\n"
+        "            raise InputError(Problem(job_id, 'no such job'))\n",
+    ).replace('"name": prepared.name}', '"name": "n", "next": "succeeded"}')
+    Path(package, "folder_platform.py").write_text(late)
+    done = folder.run("submit", "--platform", "folder", "--wait", "./train.py")
+    assert (done.code, done.err) == (0, "launch: job-1: succeeded\n")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -170,6 +191,8 @@ def test_all_that_is_wrong_at_once(folder: Launching) -> None:
         (["--platfrom", "folder", "./train.py"], "did you mean '--platform'?"),
         (["--platform", "folder"], "expected a TRAINER"),
         (["status", "--platform", "folder"], "submit status: expected the JOB"),
+        (["./train.py", "--platform", "folder"], "expected the NAME of a platform, before TRAINER"),
+        ([], "usage: launch submit --platform NAME"),
     ],
 )
 def test_wrong_words(folder: Launching, words: list[str], said: str) -> None:
