@@ -179,7 +179,7 @@ def test_a_job_that_is_listed_late(folder: Launching) -> None:
     ).replace('"name": prepared.name}', '"name": "n", "next": "succeeded"}')
     Path(package, "folder_platform.py").write_text(late)
     done = folder.run("submit", "--platform", "folder", "--wait", "./train.py")
-    assert (done.code, done.err) == (0, "launch: job-1: succeeded\n")
+    assert (done.code, done.err) == (0, "launch: job-1: running\nlaunch: job-1: succeeded\n")
 
 
 @pytest.mark.parametrize(
