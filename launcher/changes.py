@@ -130,4 +130,5 @@ def started_anew(run: Run, restart: Restart, at: float) -> Step:
         run = run._replace(first_up_at=at)  # the others wait for it from now on
     best = max(run.best_step, run.step if run.step is not None else -1)
     alive_at = None if run.formed_at is None else at
+    run = run._replace(dumping_until=None, looking_until=None)  # it was of those that ended
     return run._replace(best_step=best, alive_at=alive_at), tuple(commands)

@@ -34,6 +34,10 @@ class Note(NamedTuple):
         how = "held" if self.holds else "waited for"
         return f"{how} by run {self.run} of {self.owner}{since(self.at_ms / 1000, now)}"
 
+    def is_of(self, run: str) -> bool:
+        """Whether it is a run's own; a long run's name is cut."""
+        return bool(self.run) and self.run == run[: len(self.run)]
+
     @property
     def name(self) -> str:
         """The socket's name; a long run's is cut."""
@@ -69,7 +73,7 @@ def _note(name: str) -> Note | None:
             int(thing)
     except ValueError:
         return None
-    return Note(what, state == _HOLDS, at, owner, run) if at < _LATEST_MS else None
+    return Note(what, state == _HOLDS, at, owner, run) if 0 <= at < _LATEST_MS else None
 
 
 def gpu_users(notes: Iterable[Note], uuids: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -117,7 +117,7 @@ class Claims:
             note
             for note in notes()
             if note.what in names
-            and note.run != self._run[: len(note.run)]
+            and not note.is_of(self._run)
             and (note.holds or (note.at_ms, note.run) < (at_ms, self._run))
         )
 

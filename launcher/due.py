@@ -9,7 +9,7 @@ from launcher.signs import Cause
 from launcher.strategy import Role
 from launcher.task import TaskId
 
-_LOOK_S = 10.0  # for all hosts to say whether event files grow
+_LOOK_S = 20.0  # for all hosts to say whether event files grow: longer than one is waited for
 _DUMP_S = 3.0  # for tasks that make no progress, to write where they are
 _PATIENCE_S = 600.0  # without a step, where steps are told and no limit is set
 _PATIENCE_STEPS = 20.0  # the same, in the longest time between two signs of progress
@@ -92,6 +92,9 @@ def looked(run: Run, event: Looked) -> Step:
     run = run._replace(looking_until=None)
     if run.alive_at is not None and event.life_at is not None:
         run = run._replace(alive_at=max(run.alive_at, event.life_at))
+        spared = run._replace(dumping_until=None)
+        if not _has_stalled(spared, event.at):  # an answer that came late
+            return spared, ()
     return _asked_where(run, event.at)
 
 

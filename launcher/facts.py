@@ -18,14 +18,17 @@ from launcher.placement import HostFacts
 _PORTS = range(20000, 32000)
 
 
-def read_facts(ports: int, *, gpus: bool) -> HostFacts:
-    """Return what planning must know of this machine: `ports` free ports, and its GPUs if asked."""
+def read_facts(ports: int, *, gpus: bool, run_id: str = "") -> HostFacts:
+    """Return what planning must know of this machine: `ports` free ports, and its GPUs if asked.
+
+    run_id: whose GPUs, held already, come first.
+    """
     free = tuple(_free_ports(ports))
     if not gpus:
         return HostFacts(free)
     from launcher import gpus_here
 
-    return HostFacts(free, gpus_here.ids())
+    return HostFacts(free, gpus_here.ids(run_id))
 
 
 def _free_ports(count: int) -> Iterable[int]:

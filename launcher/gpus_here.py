@@ -4,7 +4,7 @@ import functools
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from launcher import claim_notes, gpus
 from launcher.container import Container
@@ -16,8 +16,10 @@ _FREED_S = 2.0  # how long a process may take to give its GPU back after the run
 _LOOK_S = 0.1
 
 
-def ids() -> tuple[str, ...]:
+def ids(run_id: str = "") -> tuple[str, ...]:
     """Return the ids of this machine's NVIDIA GPUs, the least wanted last.
+
+    run_id: the run that they are for: those that it holds already come first.
 
     There are none where nvidia-smi shows none. Of a shared machine $CUDA_VISIBLE_DEVICES says which
     of them the user may take (as Slurm does). Those that runs hold come after the free ones, and
@@ -29,14 +31,17 @@ def ids() -> tuple[str, ...]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     named = [gpu.number for gpu in here.gpus] if visible is None else visible.split(",")
     found = [each.strip() for each in named]
-    found.sort(key=lambda device_id: _unwanted(here, device_id))
+    own = {note.what for note in claim_notes.notes() if note.holds and note.is_of(run_id)}
+    found.sort(key=lambda device_id: _unwanted(here, device_id, own))
     return tuple(each for each in found if each not in ("", "-1", "NoDevFiles"))
 
 
-def _unwanted(here: Known, device_id: str) -> int:
+def _unwanted(here: Known, device_id: str, own: Collection[str]) -> int:
     gpu = gpus.named(here.gpus or (), device_id)
     if gpu is None:
         return 0
+    if f"gpu-{gpu.number}" in own:
+        return -1
     return 1 if here.holders.get(gpu.uuid) else 2 if here.users.get(gpu.uuid) else 0
 
 
@@ -133,12 +138,11 @@ def _answer(asked: _Asked) -> tuple[int | None, list[str]]:
     """Return its exit code and what it printed; no code where it is not there, or does not end."""
     if asked is None:
         return None, []
-    with asked:
-        try:
-            text, _ = asked.communicate(timeout=_ANSWER_S)
-        except subprocess.TimeoutExpired:
-            asked.kill()
-            return None, [f"no answer within {_ANSWER_S} s"]
+    try:
+        text, _ = asked.communicate(timeout=_ANSWER_S)
+    except subprocess.TimeoutExpired:  # one that is stuck in the driver does not even end
+        asked.kill()
+        return None, [f"no answer within {_ANSWER_S} s"]
     return asked.returncode, [line.strip() for line in text.splitlines() if line.strip()]
 
 

@@ -305,7 +305,7 @@ class Supervisor:
         """Write an event down, and say on the console what a watching person should know."""
         if not isinstance(event, Tick | Progressed):
             self._directory.record(event)
-        if isinstance(event, Lost):
+        if isinstance(event, Lost) and event.attempt == before.tasks[event.task].number:
             self._lost_hosts.add(self._containers[event.task].host)
         if isinstance(event, Started):
             self._announced.pop(event.task, None)  # of an earlier attempt

@@ -51,7 +51,13 @@ def test_containers_see_processes() -> None:
     """Hosts are read for what runs of processes there were given."""
     line = "ffff: 00000002 00000000 00000000 0001 01 7 @launch-claim/h/18c1/ann/gpu-1/lab-x"
     (note,) = claim_notes.notes_in(
-        ["@runs", line, line.replace("ann", "a/nn"), line.replace("gpu-1", "port-x")]
+        [
+            "@runs",
+            line,
+            line.replace("ann", "a/nn"),
+            line.replace("gpu-1", "port-x"),
+            line.replace("/18c1/", "/-fffffffffffffff/"),
+        ]
     )
     assert note == claim_notes.Note("gpu-1", True, 0x18C1, "ann", "lab-x")
     users = claim_notes.gpu_users([note], {"0": "GPU-aa", "1": "GPU-bb"})

@@ -57,6 +57,16 @@ def fake(tmp_path: Path, launching: Launching, monkeypatch: pytest.MonkeyPatch) 
     gpus_here.listed.cache_clear()
 
 
+def test_a_run_keeps_what_it_holds(fake: Fake) -> None:
+    """Planned again, a run is given the GPUs that it holds, before free ones and others' ones."""
+    with claims.Claims("lab-a", print) as other, claims.Claims("lab-b", print) as own:
+        other.take({"gpu-0"}, wait=False)
+        assert gpus_here.ids("lab-b") == ("1", "0")
+        own.take({"gpu-1"}, wait=False)
+        assert gpus_here.ids("lab-b") == ("1", "0")
+        assert gpus_here.ids("lab-a") == ("0", "1")
+
+
 def test_which_there_are(fake: Fake) -> None:
     """They are those that nvidia-smi lists."""
     assert gpus_here.ids() == ("0", "1")

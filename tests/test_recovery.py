@@ -327,8 +327,24 @@ HISTORIES = [
     History(
         "where no host says in time whether event files grow, the run has stalled",
         MWMS, GANG,
-        [*there(*GANG), Tick(21), Tick(30.9), Tick(31)],
+        [*there(*GANG), Tick(21), Tick(40.9), Tick(41)],
         [LookForLife(), *(DumpStacks(t, 1) for t in GANG)],
+        timeouts=Timeouts(stalled_s=20),
+    ),
+    History(
+        "an answer that comes late and shows life spares what is saying where it is",
+        MWMS, GANG,
+        [*there(*GANG), Tick(21), Tick(41), Looked(42, 41.5), Tick(44)],
+        [LookForLife(), *(DumpStacks(t, 1) for t in GANG)],
+        timeouts=Timeouts(stalled_s=20),
+    ),
+    History(
+        "what fails while it says where it is starts again, and has stalled no more",
+        MWMS, GANG,
+        [*there(*GANG), Progressed(5, 100, 500), Tick(25), Exited(25.2, WORKER, 1, -11),
+         Exited(25.3, CHIEF, 1, -15), Started(25.5, CHIEF, 2), Started(25.5, WORKER, 2),
+         Tick(28.1)],
+        [*(DumpStacks(t, 1) for t in GANG), *term(CHIEF), *starts(*GANG)],
         timeouts=Timeouts(stalled_s=20),
     ),
     History(

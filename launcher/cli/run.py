@@ -78,18 +78,18 @@ def plan_here(asked: Asked) -> Plan:
         from launcher import gpus_here
 
         return plan_single(
-            asked.job, asked.run_id, gpus_here.ids(), run_dir=asked.run_dir,
+            asked.job, asked.run_id, gpus_here.ids(asked.run_id), run_dir=asked.run_dir,
             python=sys.executable, host=config.THIS_MACHINE, image=asked.image,
         )  # fmt: skip
-    found = _facts(asked.spec)
+    found = _facts(asked.spec, asked.run_id)
     return plan(asked.spec, asked.job, asked.run_id, found, run_dir=asked.run_dir,
                 python=sys.executable)  # fmt: skip
 
 
-def _facts(spec: ClusterSpec) -> dict[str, HostFacts]:
+def _facts(spec: ClusterSpec, run_id: str) -> dict[str, HostFacts]:
     """Return what planning must know of the hosts; no other machine than this one is asked."""
     ports = sum(task.port is None for task in spec.tasks)
     if spec.backend is Backend.DOCKER:
         return dict.fromkeys(spec.hosts, HostFacts(tuple(range(2222, 2222 + ports))))
     asks_gpus = any(host.gpu_ids is None for host in spec.hosts.values())
-    return dict.fromkeys(spec.hosts, facts.read_facts(ports, gpus=asks_gpus))
+    return dict.fromkeys(spec.hosts, facts.read_facts(ports, gpus=asks_gpus, run_id=run_id))
