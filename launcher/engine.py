@@ -135,6 +135,13 @@ class EngineError(HostError):
         self.status = status
         super().__init__(f"{host}: Docker {doing}: {why.strip()[:_REASONS_SHOWN]}")
 
+    @classmethod
+    def of(cls, error: HostError) -> "EngineError":
+        """Return it for an engine that cannot be reached, which `error` says in full."""
+        told = cls("", "", "")
+        told.args = error.args
+        return told
+
 
 def local_socket(environ: dict[str, str] | os._Environ[str]) -> str:
     """Return the path of this machine's Docker socket.
@@ -178,9 +185,7 @@ def _as_engine_error(host: str, doing: str, error: BaseException) -> EngineError
     below = tuple(_layers(error))
     for layer in below:
         if isinstance(layer, HostError):  # it names its host, and what to do
-            told = EngineError(host, doing, "")
-            told.args = layer.args
-            return told
+            return EngineError.of(layer)
     return EngineError(host, doing, _reason(below))
 
 
@@ -216,7 +221,10 @@ class _Connection(HTTPConnection):
         self._held: list[bytes] | None = None
 
     def connect(self) -> None:
-        self.sock = self._open(self._path)
+        try:
+            self.sock = self._open(self._path)
+        except HostError as error:  # no library below knows it, to wrap it as its own
+            raise EngineError.of(error) from None
         self.sock.settimeout(self.timeout)
 
     def request(self, method: str, url: str, *args: Any, **more: Any) -> None:

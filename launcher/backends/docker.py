@@ -348,13 +348,25 @@ class DockerBackend:
             self._say(f"launch: {error}")
 
     def _kill(self, made: Made) -> None:
-        """Kill a container; nobody waits for a host that cannot be reached."""
+        """Kill a container; nobody waits long for a host that cannot be reached."""
         host, task = made.container.host, made.container.task
         why = f"{host}: cannot be reached to kill {task}"
         try:
-            within(_SIGNAL_S, lambda: signal(made, "SIGKILL"), why)
+            within(_SIGNAL_S, lambda: self._killed(made), why)
         except HostError as error:
             made.report(self._lost(made, f"{error}; it may run on there"))
+
+    def _killed(self, made: Made) -> None:
+        """Return once a container was sent SIGKILL: an engine may just be starting again."""
+        give_up_at = time.monotonic() + _SIGNAL_S
+        while True:
+            try:
+                signal(made, "SIGKILL")
+                return
+            except EngineError as error:
+                if error.status is not None or time.monotonic() > give_up_at:
+                    raise
+            time.sleep(_PAUSE_S)
 
 
 def _removed(container: Container, attempt: int) -> Exited:
