@@ -11,6 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ NAMES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 KEYS = ("x_train", "y_train", "x_test", "y_test")
+packed = partial(gzip.compress, mtime=0)  # the same in every process that collects the tests
 
 
 def digits(train: int = 5, test: int = 3) -> Mnist:
@@ -195,11 +197,11 @@ class TestProblems:
             (idx_bytes(np.zeros((5, 32, 32), np.uint8)), "shape (5, 32, 32); expected (n, 28, 28)"),
             (b"\0\0\x0d\3" + bytes(12), "magic number 0x00000d03; expected 0x00000803, images"),
             (struct.pack(">4I", 0x803, 2**32 - 1, 28, 28), "at most 0 bytes of images; its header"),
-            (gzip.compress(struct.pack(">4I", 0x803, 2**32 - 1, 28, 28)), "at most "),
-            (gzip.compress(idx_bytes(np.zeros((5, 28, 28), np.uint8)) + b"x"), "more bytes"),
-            (gzip.compress(idx_bytes(np.zeros((5, 28, 28), np.uint8))[:-1]), "only 3919 bytes"),
-            (gzip.compress(idx_bytes(np.zeros((5, 28, 28), np.uint8)))[:-9], "Compressed file"),
-            (gzip.compress(idx_bytes(np.zeros((5, 28, 28), np.uint8))) + b"x", "Not a gzipped"),
+            (packed(struct.pack(">4I", 0x803, 2**32 - 1, 28, 28)), "at most "),
+            (packed(idx_bytes(np.zeros((5, 28, 28), np.uint8)) + b"x"), "more bytes"),
+            (packed(idx_bytes(np.zeros((5, 28, 28), np.uint8))[:-1]), "only 3919 bytes"),
+            (packed(idx_bytes(np.zeros((5, 28, 28), np.uint8)))[:-9], "Compressed file"),
+            (packed(idx_bytes(np.zeros((5, 28, 28), np.uint8))) + b"x", "Not a gzipped"),
         ],
     )
     def test_damaged_idx(self, tmp_path: Path, content: bytes, problem: str) -> None:
