@@ -12,7 +12,7 @@ import pytest
 
 from launcher import config
 from launcher.cluster import ClusterSpec
-from launcher.errors import InputError
+from launcher.errors import HostError, InputError
 from launcher.layout import Job
 from launcher.plan import plan
 from launcher.platforms import Request, State
@@ -358,6 +358,7 @@ def test_every_state_of_slurm_is_known() -> None:
         ("FAILED", "terminated", True, State.STOPPED),
         ("FAILED", "", True, State.STOPPED),
         ("FAILED", "failed", True, State.FAILED),
+        ("FAILED", "stopped, its state is saved", False, State.FAILED),
         ("TIMEOUT", "", False, State.FAILED),
         ("PENDING", "stopped, its state is saved", False, State.PENDING),
     ],
@@ -371,6 +372,105 @@ def test_what_the_runs_folder_adds(
     if asked:
         (tmp_path / STOP_ASKED).touch()
     assert SlurmJob("1", tmp_path, said).state is state
+
+
+# jobs, by stand-ins for Slurm's programs
+
+
+class Programs:
+    """Stand-ins for Slurm's programs: a shell script each, no Slurm behind them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "bin"
+        self._folder.mkdir()
+        self.path = f"{self._folder}:/usr/bin:/bin"
+        self.runs = folder / "runs"
+        invalid = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
+        self.says(squeue=f'case "$*" in *--me*) ;; *) {invalid};; esac', sacct="exit 1",
+                  scancel=f"echo \"$@\" >>{folder}/cancelled", sbatch="echo 81")  # fmt: skip
+
+    def says(self, **scripts: str) -> None:
+        """Have programs do something else."""
+        for name, script in scripts.items():
+            (self._folder / name).write_text(f"#!/bin/sh\n{script}\n")
+            (self._folder / name).chmod(0o755)
+
+    def queued(self, job: str, said: str, run: str = RUN) -> None:
+        """Have squeue know one job."""
+        fields = (job, said, "", "", "", "", "", "", f"launch:{run}", self.runs / run / "job.sh")
+        self.says(squeue="printf '%s\\n' '" + "\x1f".join(map(str, fields)) + "'")
+
+    def platform(self, **settings: Any) -> Slurm:
+        """Return the platform of these programs."""
+        return Slurm(Settings(**settings), {"PATH": self.path, "LAUNCH_RUNS": str(self.runs)})
+
+    def submit(self, **settings: Any) -> Path:
+        """Submit a run; return its folder."""
+        platform = self.platform(**settings)
+        run_dir = self.runs / RUN
+        platform.submit(platform.prepare(request("tasks: {worker: {}}\n", str(run_dir))))
+        return run_dir
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    """Stand-ins for Slurm's programs on $PATH; they take a job, and know none."""
+    made = Programs(tmp_path)
+    monkeypatch.setenv("PATH", made.path)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("report", "asked", "said", "state"),
+    [
+        ("", False, "FAILED", State.FAILED),
+        ("", True, "CANCELLED", State.STOPPED),
+        ("succeeded", True, "COMPLETED", State.SUCCEEDED),
+        ("stopped, its state is saved", False, "COMPLETED", State.STOPPED),
+        ("host lost", False, "FAILED", State.FAILED),
+    ],
+)
+def test_a_job_that_slurm_forgot(
+    programs: Programs, report: str, asked: bool, said: str, state: State
+) -> None:
+    """It has ended, whether it left a report or not: nobody waits for it, and it can go."""
+    run_dir = programs.submit()
+    if report:
+        (run_dir / "report.json").write_text(f'{{"outcome": "{report}"}}')
+    if asked:
+        (run_dir / STOP_ASKED).touch()
+    platform = programs.platform()
+    (job,) = platform.jobs()
+    assert (job.id, job.said, job.state) == ("81", said, state)
+    assert list(platform.logs("81", follow=True)) == []
+    platform.stop("81")
+    platform.delete("81")
+    assert platform.jobs() == []
+
+
+def test_a_job_of_another_user(programs: Programs) -> None:
+    """What --me does not show is not taken for ended while Slurm knows it."""
+    programs.submit()
+    programs.queued("81", "RUNNING")
+    squeue = (Path(programs.path.split(":")[0]) / "squeue").read_text()
+    programs.says(squeue=f'case "$*" in *--me*) exit;; esac\n{squeue}')
+    assert programs.platform().jobs() == []
+
+
+def test_stopping_a_job_that_waits(programs: Programs, tmp_path: Path) -> None:
+    """That it was asked for outlives Slurm's memory; where Slurm refuses, it was not asked for."""
+    run_dir = programs.submit()
+    programs.queued("81", "PENDING")
+    programs.platform().stop("81")
+    assert (tmp_path / "cancelled").read_text() == "81\n"
+    assert (run_dir / STOP_ASKED).exists()
+    (run_dir / STOP_ASKED).unlink()
+    programs.says(scancel="echo 'Access/permission denied' >&2; exit 1")
+    for said in ("PENDING", "RUNNING"):
+        programs.queued("81", said)
+        with pytest.raises(HostError, match="permission denied"):
+            programs.platform().stop("81")
+        assert not (run_dir / STOP_ASKED).exists()
 
 
 # what nodes say

@@ -116,16 +116,20 @@ class Slurm:
         job = jobs.job(job_id, self._runs)
         if job.state.is_final:
             return
-        if job.said != "RUNNING":
-            run(["scancel", job_id])
-            return
+        asked = job.run_dir / STOP_ASKED
+        was_asked = asked.exists()
         with contextlib.suppress(OSError):  # of another user's; Slurm says what it thinks of that
-            (job.run_dir / STOP_ASKED).touch()
+            asked.touch()
+        signalling = ["--batch", f"--signal={STOP_SIGNAL.name[3:]}"]
         try:
-            run(["scancel", "--batch", f"--signal={STOP_SIGNAL.name[3:]}", job_id])
-        except Refused:
-            if not jobs.job(job_id, self._runs).state.is_final:  # it has not ended just now
-                raise
+            run(["scancel", *(signalling if job.said == "RUNNING" else ()), job_id])
+        except HostError as error:
+            if not was_asked:
+                with contextlib.suppress(OSError):
+                    asked.unlink(missing_ok=True)
+            is_refused = isinstance(error, Refused)
+            if not (is_refused and jobs.job(job_id, self._runs).state.is_final):
+                raise  # else it has ended just now
 
     def delete(self, job_id: str) -> None:
         """Remove what was kept for the job; the run's logs and results stay."""
