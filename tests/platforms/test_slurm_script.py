@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from launcher import config
-from launcher.cluster import ClusterSpec
+from launcher.cluster import ClusterSpec, Task
 from launcher.errors import HostError, InputError
 from launcher.layout import Job
 from launcher.plan import plan
@@ -20,8 +22,10 @@ from launcher.platforms.slurm import Slurm
 from launcher.platforms.slurm.allocation import Allocation, Node, step_environ
 from launcher.platforms.slurm.jobs import STATES
 from launcher.platforms.slurm.jobs import Job as SlurmJob
+from launcher.platforms.slurm.script import gpus_a_node
 from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, Runtime, Settings, read_kept
 from launcher.platforms.slurm.step import SCRIPT, Places, apptainer_image, binds, enroot_image
+from launcher.task import TaskId, TaskType
 from tests.conftest import Launching, until
 
 JOB = Job("train", "/home/me/train.py", ("--epochs", "3"), "/home/me")
@@ -187,6 +191,32 @@ def test_tasks_stand_where_slurm_counts_them() -> None:
     ]
     assert len({c.address for c in made.tasks}) == 5
     assert {c.address.host for c in made.tasks} == {"10.0.0.1", "10.0.0.2"}
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    spare=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_tasks_fit_where_the_script_counted_them(
+    sizes: list[int], spare: list[int], data: st.DataObject
+) -> None:
+    """With as many GPUs on each node as were asked for, or more, each task finds its own there."""
+    numbers = st.lists(st.integers(0, 12), min_size=len(spare), max_size=len(spare))
+    slots = data.draw(numbers, label="slots")
+    ids = (TaskId(TaskType.WORKER, i) for i in range(len(sizes)))
+    tasks = tuple(Task(each, None, None, n, {}, ()) for each, n in zip(ids, sizes, strict=True))
+    spec = spec_of("tasks: {worker: {}}")._replace(tasks=tasks)
+    asked = gpus_a_node(spec.tasks, len(spare))
+    nodes = [
+        Node(f"n{i}", f"10.0.0.{i}", slots[i], tuple(map(str, range(asked + more))))
+        for i, more in enumerate(spare)
+    ]
+    placed = allocation(*nodes).placed(spec)
+    assert [task.id for task in placed.tasks] == [task.id for task in tasks]
+    for node in nodes:
+        on = [task.gpus for task in placed.tasks if task.host == node.name]
+        assert sum(on) <= len(node.gpus)
 
 
 def test_ports_that_are_taken_are_not_given() -> None:

@@ -74,7 +74,7 @@ def _resources(spec: ClusterSpec, settings: Settings) -> Iterator[str]:
     if len(wanted) == 1:
         yield f"--gpus-per-task={wanted.pop()}"
     elif settings.nodes:
-        yield f"--gpus-per-node={_gpus_a_node(spec.tasks, settings.nodes)}"
+        yield f"--gpus-per-node={gpus_a_node(spec.tasks, settings.nodes)}"
     else:
         yield f"--gpus={sum(task.gpus for task in spec.tasks)}"
 
@@ -86,7 +86,7 @@ def _memory_bytes(spec: ClusterSpec) -> int:
     return max((size_bytes(text) for text in given if text), default=0)
 
 
-def _gpus_a_node(tasks: tuple[Task, ...], nodes: int) -> int:
+def gpus_a_node(tasks: tuple[Task, ...], nodes: int) -> int:
     """Return how many GPUs each node needs for the tasks to find room there."""
     taken = [0] * nodes
     for gpus in sorted((task.gpus for task in tasks), reverse=True):
