@@ -22,6 +22,7 @@ from launcher.platforms.slurm import Slurm
 from launcher.platforms.slurm.allocation import Allocation, Node, step_environ
 from launcher.platforms.slurm.jobs import STATES
 from launcher.platforms.slurm.jobs import Job as SlurmJob
+from launcher.platforms.slurm.options import sbatch_environ
 from launcher.platforms.slurm.script import gpus_a_node
 from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, Runtime, Settings, read_kept
 from launcher.platforms.slurm.step import SCRIPT, Places, apptainer_image, binds, enroot_image
@@ -126,9 +127,25 @@ def test_what_tasks_need(text: str, settings: dict[str, Any], asked: list[str]) 
         ("", {"options": ("--time=5",)}, "--time=5: the launcher itself sets it (from the key"),
         ("", {"options": ("-N2",)}, "-N2: the launcher itself sets it (from the key 'platforms"),
         ("", {"options": ("--array=1-9",)}, "--array=1-9: the launcher itself sets it"),
-        ("", {"options": ("exclusive",)}, "expected an option on one line"),
-        ("", {"options": ("--a\nrm -rf /",)}, "expected an option on one line"),
+        ("", {"options": ("exclusive",)}, "expected one option"),
+        ("", {"options": ("--a\nrm -rf /",)}, "expected one option"),
+        ("", {"options": ("--output /tmp/x",)}, "expected one option"),
+        ("", {"options": ("--exclusive --signal=B:KILL@1",)}, "expected one option"),
+        ("", {"options": ("--comment='x",)}, "expected one option"),
+        ("", {"options": ("--",)}, "expected one option"),
+        ("", {"options": ("--sig=B:KILL@5",)}, "--sig=B:KILL@5: the launcher itself sets it"),
+        ("", {"options": ("--'sig'nal=B:KILL@5",)}, "the launcher itself sets it"),
+        ("", {"options": ("--node=2",)}, "the launcher itself sets it (from the key 'platforms"),
+        ("", {"options": ("-HN2",)}, "-HN2: the launcher itself sets it (from the key 'platforms"),
+        ("", {"options": ("--test-only",)}, "--test-only: with it sbatch "),
+        ("", {"options": ("-W",)}, "-W: with it sbatch "),
+        ("", {"options": ("--wai",)}, "--wai: with it sbatch "),
+        ("", {"options": ("-Mother",)}, "-Mother: with it sbatch "),
         ("", {"partition": "gpu\n#SBATCH"}, "platforms.slurm.partition: expected one word"),
+        ("", {"partition": 'a b"c'}, "platforms.slurm.partition: expected one word"),
+        ("", {"setup": ("#SBATCH --output=/x",)}, "platforms.slurm.setup: sbatch would take"),
+        ("", {"account": "a b"}, "platforms.slurm.account: expected one word"),
+        ("", {"time": "5'"}, "platforms.slurm.time: expected one word"),
         ("", {"container": Runtime.PYXIS}, "pyxis needs the key 'image'"),
         ("image: img\n", {}, "what runs img? expected one of apptainer, singularity, pyxis"),
         ("secrets: {key: {env: KEY}}\n", {}, "secrets: Slurm has no place for them"),
@@ -141,6 +158,25 @@ def test_what_cannot_be_asked_for(text: str, settings: dict[str, Any], said: str
     with pytest.raises(InputError) as refused:
         prepared(f"{text}tasks: {{worker: {{}}}}\n", **settings)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "option", ["--mem=0", "--exclusive", '--constraint="a&b"', "--wait-all-nodes=1", "-qlong", "-H",
+               "--mail-type=END", "--nodelist=n1", "--ntasks-per-node=2", "--gres=gpu:1"],
+)  # fmt: skip
+def test_what_else_may_be_asked_for(option: str) -> None:
+    """Slurm's other options stand in the script as they were given."""
+    assert options("tasks: {worker: {}}\n", options=(option,))[-1] == option
+
+
+def test_variables_override_nothing() -> None:
+    """Of sbatch's variables those stay that fill in what the script leaves open."""
+    names = ("SIGNAL", "OUTPUT", "TIMELIMIT", "ARRAY_INX", "ACCOUNT", "PARTITION", "QOS", "WAIT",
+             "MEM_PER_NODE", "CLUSTERS", "CONSTRAINT", "REQUEUE", "NO_REQUEUE")  # fmt: skip
+    given = {**{f"SBATCH_{name}": "x" for name in names}, "PATH": "/bin", "SLURM_CLUSTERS": "y"}
+    made = options("tasks: {worker: {}}\n", time="5", account="lab", options=("-qlong",))
+    kept = {"SBATCH_PARTITION": "x", "SBATCH_CONSTRAINT": "x", "PATH": "/bin"}
+    assert sbatch_environ(given, made) == kept
 
 
 def test_uneven_gpus_need_a_number_of_nodes() -> None:
@@ -330,8 +366,10 @@ class Shell(NamedTuple):
         return self.process.poll() is not None
 
     def end(self) -> tuple[int, str]:
-        rest, _ = self.process.communicate(timeout=20)
-        return self.process.returncode, rest
+        assert self.process.stdout is not None
+        with self.process.stdout as out:
+            rest = out.read()  # communicate() would pass over what readline() has
+        return self.process.wait(timeout=20), rest
 
 
 def shell(tmp_path: Path, *command: str) -> Shell:
@@ -415,6 +453,7 @@ class Programs:
         self._folder.mkdir()
         self.path = f"{self._folder}:/usr/bin:/bin"
         self.runs = folder / "runs"
+        self.environ = {"PATH": self.path, "LAUNCH_RUNS": str(self.runs)}
         invalid = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1"
         self.says(squeue=f'case "$*" in *--me*) ;; *) {invalid};; esac', sacct="exit 1",
                   scancel=f"echo \"$@\" >>{folder}/cancelled", sbatch="echo 81")  # fmt: skip
@@ -432,7 +471,7 @@ class Programs:
 
     def platform(self, **settings: Any) -> Slurm:
         """Return the platform of these programs."""
-        return Slurm(Settings(**settings), {"PATH": self.path, "LAUNCH_RUNS": str(self.runs)})
+        return Slurm(Settings(**settings), self.environ)
 
     def submit(self, **settings: Any) -> Path:
         """Submit a run; return its folder."""
@@ -448,6 +487,25 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     made = Programs(tmp_path)
     monkeypatch.setenv("PATH", made.path)
     return made
+
+
+def test_what_sbatch_is_started_with(
+    programs: Programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What --dry-run shows is what is sent, whatever sbatch would read elsewhere."""
+    monkeypatch.setenv("SBATCH_OUTPUT", "/tmp/x")
+    programs.environ["SBATCH_OUTPUT"] = "/tmp/x"
+    programs.says(sbatch=f"env >{tmp_path}/env; echo '81;lab'")
+    programs.submit()
+    assert "SBATCH_OUTPUT" not in (tmp_path / "env").read_text()
+    assert programs.platform().jobs()[0].id == "81"
+
+
+def test_an_answer_that_is_no_number(programs: Programs) -> None:
+    """A job without a number could never be asked after."""
+    programs.says(sbatch="echo")
+    with pytest.raises(HostError, match="sbatch: expected a job's number, got ''"):
+        programs.submit()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from launcher.errors import HostError, InputError, Problem
 from launcher.platforms import Line, Request, State, Submitted
 from launcher.platforms.slurm import script
+from launcher.platforms.slurm.options import sbatch_environ
 from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, STOP_SIGNAL, SUBMITTED, Kept
 from launcher.platforms.slurm.settings import Settings as _Settings
 
@@ -50,6 +51,7 @@ class Slurm:
 
     def __init__(self, settings: _Settings, environ: Mapping[str, str]) -> None:
         self._settings = settings
+        self._environ = environ
         self._runs = Path(os.path.abspath(environ.get("LAUNCH_RUNS") or "runs"))
 
     def prepare(self, request: Request) -> Prepared:
@@ -75,7 +77,11 @@ class Slurm:
             _write_private(folder / KEPT, json.dumps(prepared.kept.to_dict(), ensure_ascii=False))
         except OSError as error:
             raise HostError(f"{folder}: cannot be written: {error.strerror}") from None
-        job_id, _, cluster = run(prepared.command).strip().partition(";")
+        environ = sbatch_environ(self._environ, script.options_of(prepared.script))
+        answer = run(prepared.command, environ).strip()
+        job_id, _, cluster = answer.partition(";")
+        if not job_id.isdecimal():
+            raise HostError(f"sbatch: expected a job's number, got {answer!r}")
         said = {"job": job_id, "cluster": cluster or None, "submitted": round(time.time(), 3)}
         (folder / SUBMITTED).write_text(json.dumps(said) + "\n")
         return Submitted(job_id, prepared.run, State.PENDING, "PENDING", time.time())

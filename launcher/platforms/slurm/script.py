@@ -7,24 +7,15 @@ from collections.abc import Iterator
 from launcher.cluster import Backend, ClusterSpec, Task
 from launcher.errors import Problem
 from launcher.platforms import Request
+from launcher.platforms.slurm import options as sbatch_options
+from launcher.platforms.slurm.options import is_word
 from launcher.platforms.slurm.settings import Runtime, Settings
 
 COMMENT = "launch:"  #: what a job's comment begins with, before the run's name
 FILE = "job.sh"
+_ASK = "#SBATCH "
 _SPARE_S = 30  # beside the tasks' own grace, for the launcher to write down how it ended
 _MIB = 1 << 20
-# Options that the script sets, with the key of cluster.yaml that decides.
-_OURS = {
-    "job-name": "name", "J": "name", "time": "platforms.slurm.time", "t": "platforms.slurm.time",
-    "partition": "platforms.slurm.partition", "p": "platforms.slurm.partition",
-    "account": "platforms.slurm.account", "A": "platforms.slurm.account",
-    "nodes": "platforms.slurm.nodes", "N": "platforms.slurm.nodes",
-    "requeue": "platforms.slurm.requeue", "no-requeue": "platforms.slurm.requeue",
-    "cpus-per-task": "cpus", "c": "cpus", "mem-per-cpu": "memory",
-    **dict.fromkeys(("ntasks", "n", "gpus", "G", "gpus-per-task", "gpus-per-node"), "tasks"),
-    **dict.fromkeys(("comment", "chdir", "D", "output", "o", "error", "e", "input", "i",
-                     "open-mode", "signal", "array", "a", "wrap", "parsable"), ""),
-}  # fmt: skip
 
 
 def script(request: Request, settings: Settings, python: str) -> str:
@@ -33,7 +24,7 @@ def script(request: Request, settings: Settings, python: str) -> str:
         "#!/bin/bash",
         f"# Run {request.run_id} of launch. Its folder is one that this machine and the nodes",
         "# share; submitted again (sbatch of this file) the run goes on from its last checkpoint.",
-        *(f"#SBATCH {option}" for option in options(request, settings)),
+        *(_ASK + option for option in options(request, settings)),
         "",
         *settings.setup,
         "# The launcher has the place of this shell: Slurm sends SIGTERM to it alone when the job",
@@ -60,6 +51,12 @@ def options(request: Request, settings: Settings) -> Iterator[str]:
     yield f"--signal=B:TERM@{grace_s}"
     yield "--requeue" if settings.requeue else "--no-requeue"
     yield from settings.options
+
+
+def options_of(text: str) -> list[str]:
+    """Return what a script asks of Slurm."""
+    lines = text.splitlines()
+    return [line.removeprefix(_ASK) for line in lines if line.startswith(_ASK)]
 
 
 def _resources(spec: ClusterSpec, settings: Settings) -> Iterator[str]:
@@ -105,10 +102,14 @@ def problems(request: Request, settings: Settings) -> Iterator[Problem]:
     """Yield all that Slurm could not be asked for."""
     spec, at = request.spec, request.spec.source.where
     for option in settings.options:
-        if what := _option_problem(option):
+        if what := sbatch_options.problem(option):
             yield Problem(at("platforms.slurm.options"), what)
+    for line in "\n".join(settings.setup).splitlines():
+        if line.startswith(("#SBATCH", "#PBS")):
+            what = "for an option; expected it in platforms.slurm.options"
+            yield Problem(at("platforms.slurm.setup"), f"sbatch would take {line!r} {what}")
     for name in ("time", "partition", "account"):
-        if _is_torn(value := getattr(settings, name) or ""):
+        if (value := getattr(settings, name)) is not None and not is_word(value):
             yield Problem(at(f"platforms.slurm.{name}"), f"expected one word, got {value!r}")
     for path in (request.job.cwd, request.run_dir):
         if not path.isprintable() or {'"', "%", "\\"} & set(path):
@@ -139,19 +140,3 @@ def _image_problems(request: Request, settings: Settings) -> Iterator[Problem]:
     for path in mounted if settings.container else ():
         if {":", ","} & set(path):
             yield Problem(at("volumes"), f"{path}: {settings.container} takes no `:` or `,`")
-
-
-def _option_problem(option: str) -> str:
-    if _is_torn(option) or not option.startswith("-"):
-        return f"expected an option on one line, such as --exclusive, got {option!r}"
-    name = option.lstrip("-").partition("=")[0]
-    if not option.startswith("--"):
-        name = name[:1]
-    if name not in _OURS:
-        return ""
-    key = _OURS[name]
-    return f"{option}: the launcher itself sets it" + (f" (from the key {key!r})" if key else "")
-
-
-def _is_torn(text: str) -> bool:
-    return not text.isprintable()
