@@ -1,15 +1,17 @@
 """What Slurm is asked for, and how steps are started: text against text, without any Slurm."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from launcher import config
@@ -24,7 +26,7 @@ from launcher.platforms.slurm.jobs import STATES
 from launcher.platforms.slurm.jobs import Job as SlurmJob
 from launcher.platforms.slurm.options import sbatch_environ
 from launcher.platforms.slurm.script import gpus_a_node
-from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, Runtime, Settings, read_kept
+from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, Kept, Runtime, Settings, read_kept
 from launcher.platforms.slurm.step import SCRIPT, Places, apptainer_image, binds, enroot_image
 from launcher.task import TaskId, TaskType
 from tests.conftest import Launching, until
@@ -201,6 +203,36 @@ def test_what_the_job_is_told(tmp_path: Path) -> None:
         made.kept.spec
     )
     assert kept._replace(spec=made.kept.spec) == made.kept
+
+
+texts = st.text()  # of all characters but surrogates, which are none
+
+
+@given(
+    args=st.lists(texts, max_size=3),
+    value=texts,
+    grace_s=st.floats(0, allow_nan=False, allow_infinity=False),
+)
+@example(args=["a\x7f", "\x85\u2028", "\ufeff\ufffe"], value="null", grace_s=1e-05)
+def test_the_job_is_told_what_was_asked(args: list[str], value: str, grace_s: float) -> None:
+    """Whatever an argument or a variable holds, the job reads it as it was given."""
+    spec = spec_of("env: {A: b}\ntasks: {worker: {}}\n")
+    spec = spec._replace(env={"A": value}, timeouts=spec.timeouts._replace(grace_s=grace_s))
+    job = JOB._replace(args=tuple(args))
+    made = Kept(RUN, job, spec, Runtime.PYXIS, value)
+    with TemporaryDirectory() as folder:
+        (Path(folder) / KEPT).write_text(json.dumps(made.to_dict()), encoding="utf-8")
+        kept = read_kept(folder)
+    assert (kept.job, kept.image, kept.spec.env) == (job, value, {"A": value})
+    assert kept.spec.timeouts == spec.timeouts
+
+
+def test_what_is_no_text() -> None:
+    """Bytes that are not UTF-8 are refused before a job waits for its turn with them."""
+    asked = request("tasks: {worker: {}}\n")
+    asked = asked._replace(job=JOB._replace(args=("--name=\udcff",)))
+    with pytest.raises(InputError, match=r"argument '--name=.udcff': .*expected UTF-8"):
+        Slurm(Settings(), {}).prepare(asked)
 
 
 # placing

@@ -74,7 +74,7 @@ class Slurm:
         try:
             folder.mkdir(parents=True)
             (folder / script.FILE).write_text(prepared.script, encoding="utf-8")
-            _write_private(folder / KEPT, json.dumps(prepared.kept.to_dict(), ensure_ascii=False))
+            _write_private(folder / KEPT, json.dumps(prepared.kept.to_dict()))
         except OSError as error:
             raise HostError(f"{folder}: cannot be written: {error.strerror}") from None
         environ = sbatch_environ(self._environ, script.options_of(prepared.script))
@@ -151,5 +151,5 @@ class Slurm:
 def _write_private(path: Path, text: str) -> None:
     """Write what only its owner may read: the environment of tasks may hold secrets."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w",
-              encoding="utf-8", errors="backslashreplace") as file:  # fmt: skip
+              encoding="utf-8") as file:  # fmt: skip
         file.write(text + "\n")

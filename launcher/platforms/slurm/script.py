@@ -114,6 +114,10 @@ def problems(request: Request, settings: Settings) -> Iterator[Problem]:
     for path in (request.job.cwd, request.run_dir):
         if not path.isprintable() or {'"', "%", "\\"} & set(path):
             yield Problem(path, "Slurm's options take no such path; expected one without \" % \\")
+    for argument in (*request.job.args, *(word for task in spec.tasks for word in task.args)):
+        if not _is_utf8(argument):
+            what = f"argument {argument!r}: the job could not be told of it; expected UTF-8"
+            yield Problem(request.job.name, what)
     sizes = {task.gpus for task in spec.tasks}
     if len(sizes) > 1 and max(sizes) > 1 and not settings.nodes:
         what = "tasks with different numbers of GPUs need it: expected the number of nodes"
@@ -140,3 +144,11 @@ def _image_problems(request: Request, settings: Settings) -> Iterator[Problem]:
     for path in mounted if settings.container else ():
         if {":", ","} & set(path):
             yield Problem(at("volumes"), f"{path}: {settings.container} takes no `:` or `,`")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,11 +1,14 @@
 """What cluster.yaml may say of a Slurm cluster, and what is kept with a run for its job there."""
 
 import json
+import math
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from pathlib import Path
 from signal import SIGUSR1
 from typing import Annotated, Any, NamedTuple
+
+import yaml
 
 from launcher.cluster import ClusterSpec, Range, Scalar, Source
 from launcher.decode import Decoder
@@ -90,8 +93,13 @@ def read_kept(run_dir: str) -> Kept:
     except OSError as error:
         what = f"cannot be read: {error.strerror}; expected the folder of a submitted run"
         raise InputError(Problem(str(path), what)) from None
+    try:
+        # What JSON and YAML write differently (1e-05, U+0085) comes back as it was.
+        text = yaml.safe_dump(json.loads(text), width=math.inf)
+    except ValueError as error:
+        raise InputError(Problem(str(path), f"not JSON: {error}")) from None
     decoder = Decoder(str(path))
-    document = compose(text, str(path), decoder.problems)  # JSON is YAML
+    document = compose(text, str(path), decoder.problems)
     found = decoder.decode(document.root, Kept) if document and document.root else None
     if decoder.problems or found is None:
         raise InputError(decoder.problems)
