@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from launcher import config
+from launcher.cli.job_run import make_ready
 from launcher.cluster import ClusterSpec, Task
 from launcher.errors import HostError, InputError
 from launcher.layout import Job
@@ -591,6 +592,23 @@ def test_stopping_a_job_that_waits(programs: Programs, tmp_path: Path) -> None:
         with pytest.raises(HostError, match="permission denied"):
             programs.platform().stop("81")
         assert not (run_dir / STOP_ASKED).exists()
+
+
+def test_a_script_submitted_by_hand(programs: Programs) -> None:
+    """A part of the run that sbatch was given by hand is known from when it begins."""
+    run_dir = programs.submit()
+    (run_dir / "report.json").write_text('{"outcome": "stopped, its state is saved"}')
+    (run_dir / STOP_ASKED).touch()
+    make_ready(run_dir, "82")
+    (job,) = programs.platform().jobs()
+    assert (job.id, job.state) == ("82", State.FAILED)  # it has not told of an end
+
+
+def test_a_job_whose_number_cannot_be_kept(programs: Programs) -> None:
+    """The error has the number: the job is there."""
+    programs.says(sbatch='mkdir "${2%/*}/slurm.json"; echo 81')
+    with pytest.raises(HostError, match=r"slurm.json: .*the run was submitted as job 81"):
+        programs.submit()
 
 
 # what nodes say

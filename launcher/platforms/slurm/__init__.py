@@ -19,7 +19,14 @@ from launcher.errors import HostError, InputError, Problem
 from launcher.platforms import Line, Request, State, Submitted
 from launcher.platforms.slurm import script
 from launcher.platforms.slurm.options import sbatch_environ
-from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, STOP_SIGNAL, SUBMITTED, Kept
+from launcher.platforms.slurm.settings import (
+    KEPT,
+    STOP_ASKED,
+    STOP_SIGNAL,
+    SUBMITTED,
+    Kept,
+    note_job,
+)
 from launcher.platforms.slurm.settings import Settings as _Settings
 
 _LOOK_S = 1.0
@@ -79,11 +86,14 @@ class Slurm:
             raise HostError(f"{folder}: cannot be written: {error.strerror}") from None
         environ = sbatch_environ(self._environ, script.options_of(prepared.script))
         answer = run(prepared.command, environ).strip()
-        job_id, _, cluster = answer.partition(";")
+        job_id = answer.partition(";")[0]
         if not job_id.isdecimal():
             raise HostError(f"sbatch: expected a job's number, got {answer!r}")
-        said = {"job": job_id, "cluster": cluster or None, "submitted": round(time.time(), 3)}
-        (folder / SUBMITTED).write_text(json.dumps(said) + "\n")
+        try:
+            note_job(folder, job_id)
+        except OSError as error:
+            what = f"cannot be written: {error.strerror}; the run was submitted as job {job_id}"
+            raise HostError(f"{folder / SUBMITTED}: {what}") from None
         return Submitted(job_id, prepared.run, State.PENDING, "PENDING", time.time())
 
     def jobs(self) -> Sequence[Submitted]:

@@ -114,6 +114,12 @@ def job_of(run_dir: Path) -> str | None:
         return None
 
 
+def note_job(run_dir: Path, job_id: str) -> None:
+    """Keep in a run's folder as which job it was submitted. Raises OSError."""
+    if job_of(run_dir) != job_id:  # when it was written is when the job was submitted
+        (run_dir / SUBMITTED).write_text(json.dumps({"job": job_id}) + "\n")
+
+
 def _plain(value: object) -> object:
     """Return a value as JSON has it."""
     if is_struct(type(value)):
