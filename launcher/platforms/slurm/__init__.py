@@ -9,13 +9,16 @@ import contextlib
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from launcher.cluster import Backend
 from launcher.errors import HostError, InputError, Problem
+from launcher.layout import Layout
 from launcher.platforms import Line, Request, State, Submitted
 from launcher.platforms.slurm import script
 from launcher.platforms.slurm.options import sbatch_environ
@@ -67,15 +70,16 @@ class Slurm:
         if problems := tuple(script.problems(request, settings)):
             raise InputError(problems)
         image = (settings.image or request.spec.image) if settings.container else None
+        request = _as_in_image(request) if request.code_in_image else request
         kept = Kept(request.run_id, request.job, request.spec, settings.container, image,
-                    settings.requeue)  # fmt: skip
+                    settings.requeue, request.code_in_image)  # fmt: skip
         text = script.script(request, settings, settings.python or sys.executable)
         command = ("sbatch", "--parsable", f"{request.run_dir}/{script.FILE}")
         return Prepared(request.run_id, request.run_dir, text, command, kept)
 
     def submit(self, prepared: Prepared) -> Submitted:
-        """Write the run's folder, and submit its script."""
-        from launcher.platforms.slurm.commands import run
+        """Write the run's folder, and submit its script; what Slurm refuses leaves no folder."""
+        from launcher.platforms.slurm.commands import Missing, Refused, run
 
         folder = Path(prepared.run_dir)
         try:
@@ -85,7 +89,11 @@ class Slurm:
         except OSError as error:
             raise HostError(f"{folder}: cannot be written: {error.strerror}") from None
         environ = sbatch_environ(self._environ, script.options_of(prepared.script))
-        answer = run(prepared.command, environ).strip()
+        try:
+            answer = run(prepared.command, environ).strip()
+        except (Refused, Missing):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         job_id = answer.partition(";")[0]
         if not job_id.isdecimal():
             raise HostError(f"sbatch: expected a job's number, got {answer!r}")
@@ -156,6 +164,14 @@ class Slurm:
             raise InputError(Problem(job_id, f"is {job.state}; expected a job that has ended"))
         for name in (script.FILE, KEPT, STOP_ASKED, SUBMITTED):
             (job.run_dir / name).unlink(missing_ok=True)
+
+
+def _as_in_image(request: Request) -> Request:
+    """Return a request whose script is the one that the image has."""
+    spec = request.spec._replace(backend=Backend.DOCKER)
+    command = Layout.of(spec, request.job, "", "", "python").command
+    job = request.job._replace(script=command[1]) if command else request.job
+    return request._replace(job=job, spec=request.spec._replace(code=None))
 
 
 def _write_private(path: Path, text: str) -> None:

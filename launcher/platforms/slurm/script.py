@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from launcher.cluster import Backend, ClusterSpec, Task
 from launcher.errors import Problem
+from launcher.layout import CONTAINER_WORK_DIR
 from launcher.platforms import Request
 from launcher.platforms.slurm import options as sbatch_options
 from launcher.platforms.slurm.options import is_word
@@ -140,10 +141,24 @@ def _image_problems(request: Request, settings: Settings) -> Iterator[Problem]:
         yield Problem(at("platforms.slurm.container"), what)
     if spec.backend is Backend.DOCKER and not spec.image:
         yield Problem(at("backend"), "docker needs the key 'image'")
+    if request.code_in_image and settings.image:
+        what = "is another image than the one that is made; expected no such key"
+        yield Problem(at("platforms.slurm.image"), what)
+    if request.code_in_image and CONTAINER_WORK_DIR in _seen(request):
+        what = f"would hide {CONTAINER_WORK_DIR} of the image, which has the code"
+        yield Problem(CONTAINER_WORK_DIR, f"{what}; expected another folder")
     mounted = (path for volume in spec.volumes for path in (volume.path, volume.at))
     for path in mounted if settings.container else ():
         if {":", ","} & set(path):
             yield Problem(at("volumes"), f"{path}: {settings.container} takes no `:` or `,`")
+
+
+def _seen(request: Request) -> Iterator[str | None]:
+    """Yield where a container would see folders of the nodes."""
+    spec = request.spec
+    yield from (request.job.cwd, spec.checkpoints, *(volume.at for volume in spec.volumes))
+    if spec.data:
+        yield spec.data.path or spec.data.sync
 
 
 def _is_utf8(text: str) -> bool:

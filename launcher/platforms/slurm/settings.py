@@ -64,6 +64,7 @@ class Kept(NamedTuple):
     """What a run's folder tells its job.
 
     image: what `container` runs; None for processes.
+    code_in_image: whether it has the job's script: the nodes need not.
     """
 
     run: str
@@ -72,6 +73,7 @@ class Kept(NamedTuple):
     container: Runtime | None = None
     image: str | None = None
     requeue: bool = True
+    code_in_image: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values, with what the environment of tasks keeps secret."""
