@@ -2,7 +2,7 @@
 
 The run's folder lies in one that this machine and the nodes share, as Slurm's users have it. The
 job runs `launch submit inside` on its first node, which supervises the run as any launcher does
-(docs/decisions/0015-slurm.md).
+(docs/decisions/0016-slurm.md).
 """
 
 import contextlib
