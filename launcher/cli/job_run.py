@@ -20,7 +20,7 @@ from launcher.errors import HostError
 from launcher.logs import Console, Show
 from launcher.plan import Plan, plan
 from launcher.platforms.slurm.allocation import Allocation
-from launcher.platforms.slurm.settings import STOP_ASKED, STOP_SIGNAL, Kept
+from launcher.platforms.slurm.settings import STOP_ASKED, STOP_SIGNAL, Kept, note_job
 from launcher.platforms.slurm.step import FILE, SCRIPT, Places, binds
 from launcher.platforms.slurm.steps import StepBackend
 from launcher.run import Outcome
@@ -29,7 +29,7 @@ from launcher.task import TaskId
 
 def run(kept: Kept, allocation: Allocation, run_dir: str) -> int:
     """Perform a run as steps of the job; return its exit code."""
-    _make_ready(Path(run_dir))
+    make_ready(Path(run_dir), allocation.job_id)
     wish = _Wish(Path(run_dir))
     made = _plan(kept, allocation, run_dir)
     places = Places(made, kept.container, kept.image or "", binds(kept, run_dir),
@@ -65,11 +65,16 @@ class _Wish:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _make_ready(run_dir: Path) -> None:
-    """Write what the steps run; an end that was asked for before is over."""
+def make_ready(run_dir: Path, job_id: str) -> None:
+    """Write what the steps run, and as which job: sbatch may have been given the script by hand.
+
+    How an earlier part ended, and that its end was asked for, is over. Raises HostError.
+    """
     try:
         (run_dir / STOP_ASKED).unlink(missing_ok=True)
+        (run_dir / "report.json").unlink(missing_ok=True)
         (run_dir / FILE).write_text(SCRIPT, encoding="utf-8")
+        note_job(run_dir, job_id)
     except OSError as error:
         raise HostError(f"{run_dir}: cannot be written: {error.strerror}") from None
 

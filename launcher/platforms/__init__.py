@@ -7,7 +7,6 @@ those that come with the launcher. `launch submit` and its verbs know nothing of
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 from launcher.cluster import ClusterSpec
@@ -177,9 +176,3 @@ def _installed() -> dict[str, str]:
     from importlib.metadata import entry_points
 
     return {point.name: point.value for point in entry_points(group=GROUP)}
-
-
-def environ_file(environ: Mapping[str, str], name: str) -> Path:
-    """Return the file `name` in this user's configuration folder of the launcher."""
-    base = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or Path.home(), ".config")
-    return Path(base, "launch", name)

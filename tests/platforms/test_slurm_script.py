@@ -1,27 +1,32 @@
 """What Slurm is asked for, and how steps are started: text against text, without any Slurm."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from launcher import config
-from launcher.cluster import ClusterSpec
+from launcher.cluster import ClusterSpec, Task
 from launcher.errors import InputError
 from launcher.layout import Job
 from launcher.plan import plan
-from launcher.platforms import Request, State
+from launcher.platforms import Request
 from launcher.platforms.slurm import Slurm
 from launcher.platforms.slurm.allocation import Allocation, Node, step_environ
-from launcher.platforms.slurm.jobs import STATES
-from launcher.platforms.slurm.jobs import Job as SlurmJob
-from launcher.platforms.slurm.settings import KEPT, STOP_ASKED, Runtime, Settings, read_kept
+from launcher.platforms.slurm.options import sbatch_environ
+from launcher.platforms.slurm.script import gpus_a_node
+from launcher.platforms.slurm.settings import KEPT, Kept, Runtime, Settings, read_kept
 from launcher.platforms.slurm.step import SCRIPT, Places, apptainer_image, binds, enroot_image
+from launcher.task import TaskId, TaskType
 from tests.conftest import Launching, until
 
 JOB = Job("train", "/home/me/train.py", ("--epochs", "3"), "/home/me")
@@ -122,9 +127,25 @@ def test_what_tasks_need(text: str, settings: dict[str, Any], asked: list[str]) 
         ("", {"options": ("--time=5",)}, "--time=5: the launcher itself sets it (from the key"),
         ("", {"options": ("-N2",)}, "-N2: the launcher itself sets it (from the key 'platforms"),
         ("", {"options": ("--array=1-9",)}, "--array=1-9: the launcher itself sets it"),
-        ("", {"options": ("exclusive",)}, "expected an option on one line"),
-        ("", {"options": ("--a\nrm -rf /",)}, "expected an option on one line"),
+        ("", {"options": ("exclusive",)}, "expected one option"),
+        ("", {"options": ("--a\nrm -rf /",)}, "expected one option"),
+        ("", {"options": ("--output /tmp/x",)}, "expected one option"),
+        ("", {"options": ("--exclusive --signal=B:KILL@1",)}, "expected one option"),
+        ("", {"options": ("--comment='x",)}, "expected one option"),
+        ("", {"options": ("--",)}, "expected one option"),
+        ("", {"options": ("--sig=B:KILL@5",)}, "--sig=B:KILL@5: the launcher itself sets it"),
+        ("", {"options": ("--'sig'nal=B:KILL@5",)}, "the launcher itself sets it"),
+        ("", {"options": ("--node=2",)}, "the launcher itself sets it (from the key 'platforms"),
+        ("", {"options": ("-HN2",)}, "-HN2: the launcher itself sets it (from the key 'platforms"),
+        ("", {"options": ("--test-only",)}, "--test-only: with it sbatch "),
+        ("", {"options": ("-W",)}, "-W: with it sbatch "),
+        ("", {"options": ("--wai",)}, "--wai: with it sbatch "),
+        ("", {"options": ("-Mother",)}, "-Mother: with it sbatch "),
         ("", {"partition": "gpu\n#SBATCH"}, "platforms.slurm.partition: expected one word"),
+        ("", {"partition": 'a b"c'}, "platforms.slurm.partition: expected one word"),
+        ("", {"setup": ("#SBATCH --output=/x",)}, "platforms.slurm.setup: sbatch would take"),
+        ("", {"account": "a b"}, "platforms.slurm.account: expected one word"),
+        ("", {"time": "5'"}, "platforms.slurm.time: expected one word"),
         ("", {"container": Runtime.PYXIS}, "pyxis needs the key 'image'"),
         ("image: img\n", {}, "what runs img? expected one of apptainer, singularity, pyxis"),
         ("secrets: {key: {env: KEY}}\n", {}, "secrets: Slurm has no place for them"),
@@ -139,28 +160,59 @@ def test_what_cannot_be_asked_for(text: str, settings: dict[str, Any], said: str
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "option", ["--mem=0", "--exclusive", '--constraint="a&b"', "--wait-all-nodes=1", "-qlong", "-H",
+               "--mail-type=END", "--nodelist=n1", "--ntasks-per-node=2", "--gres=gpu:1"],
+)  # fmt: skip
+def test_what_else_may_be_asked_for(option: str) -> None:
+    """Slurm's other options stand in the script as they were given."""
+    assert options("tasks: {worker: {}}\n", options=(option,))[-1] == option
+
+
+def test_variables_override_nothing() -> None:
+    """Of sbatch's variables those stay that fill in what the script leaves open."""
+    names = ("SIGNAL", "OUTPUT", "TIMELIMIT", "ARRAY_INX", "ACCOUNT", "PARTITION", "QOS", "WAIT",
+             "MEM_PER_NODE", "CLUSTERS", "CONSTRAINT", "REQUEUE", "NO_REQUEUE")  # fmt: skip
+    given = {**{f"SBATCH_{name}": "x" for name in names}, "PATH": "/bin", "SLURM_CLUSTERS": "y"}
+    made = options("tasks: {worker: {}}\n", time="5", account="lab", options=("-qlong",))
+    kept = {"SBATCH_PARTITION": "x", "SBATCH_CONSTRAINT": "x", "PATH": "/bin"}
+    assert sbatch_environ(given, made) == kept
+
+
 def test_uneven_gpus_need_a_number_of_nodes() -> None:
     """Slurm would spread them as it likes, and a task might find too few on any node."""
     with pytest.raises(InputError, match=r"platforms\.slurm\.nodes: tasks with different numbers"):
         prepared("tasks: {chief: {gpus: 1}, worker: {gpus: 2}}\n")
 
 
-def test_what_the_job_is_told(tmp_path: Path) -> None:
-    """The run's folder holds what was asked for, whole and unreadable for others."""
-    text = "env: {API_TOKEN: s3cret, N: '1'}\ntasks: {chief: {gpus: 1, args: [-v]}, worker: {}}\n"
-    made = prepared(text, str(tmp_path / RUN))
-    assert "s3cret" not in made.text() + str(made.to_dict())
-    platform = Slurm(Settings(), {"PATH": ""})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", str(tmp_path))
-        with pytest.raises(Exception, match="sbatch: no such program here"):
-            platform.submit(made)
-    assert (tmp_path / RUN / KEPT).stat().st_mode & 0o777 == 0o600
-    kept = read_kept(str(tmp_path / RUN))
-    assert kept.spec._replace(source=made.kept.spec.source, hosts=made.kept.spec.hosts) == (
-        made.kept.spec
-    )
-    assert kept._replace(spec=made.kept.spec) == made.kept
+texts = st.text()  # of all characters but surrogates, which are none
+
+
+@given(
+    args=st.lists(texts, max_size=3),
+    value=texts,
+    grace_s=st.floats(0, allow_nan=False, allow_infinity=False),
+)
+@example(args=["a\x7f", "\x85\u2028", "\ufeff\ufffe"], value="null", grace_s=1e-05)
+def test_the_job_is_told_what_was_asked(args: list[str], value: str, grace_s: float) -> None:
+    """Whatever an argument or a variable holds, the job reads it as it was given."""
+    spec = spec_of("env: {A: b}\ntasks: {worker: {}}\n")
+    spec = spec._replace(env={"A": value}, timeouts=spec.timeouts._replace(grace_s=grace_s))
+    job = JOB._replace(args=tuple(args))
+    made = Kept(RUN, job, spec, Runtime.PYXIS, value)
+    with TemporaryDirectory() as folder:
+        (Path(folder) / KEPT).write_text(json.dumps(made.to_dict()), encoding="utf-8")
+        kept = read_kept(folder)
+    assert (kept.job, kept.image, kept.spec.env) == (job, value, {"A": value})
+    assert kept.spec.timeouts == spec.timeouts
+
+
+def test_what_is_no_text() -> None:
+    """Bytes that are not UTF-8 are refused before a job waits for its turn with them."""
+    asked = request("tasks: {worker: {}}\n")
+    asked = asked._replace(job=JOB._replace(args=("--name=\udcff",)))
+    with pytest.raises(InputError, match=r"argument '--name=.udcff': .*expected UTF-8"):
+        Slurm(Settings(), {}).prepare(asked)
 
 
 # placing
@@ -187,6 +239,32 @@ def test_tasks_stand_where_slurm_counts_them() -> None:
     ]
     assert len({c.address for c in made.tasks}) == 5
     assert {c.address.host for c in made.tasks} == {"10.0.0.1", "10.0.0.2"}
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    spare=st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_tasks_fit_where_the_script_counted_them(
+    sizes: list[int], spare: list[int], data: st.DataObject
+) -> None:
+    """With as many GPUs on each node as were asked for, or more, each task finds its own there."""
+    numbers = st.lists(st.integers(0, 12), min_size=len(spare), max_size=len(spare))
+    slots = data.draw(numbers, label="slots")
+    ids = (TaskId(TaskType.WORKER, i) for i in range(len(sizes)))
+    tasks = tuple(Task(each, None, None, n, {}, ()) for each, n in zip(ids, sizes, strict=True))
+    spec = spec_of("tasks: {worker: {}}")._replace(tasks=tasks)
+    asked = gpus_a_node(spec.tasks, len(spare))
+    nodes = [
+        Node(f"n{i}", f"10.0.0.{i}", slots[i], tuple(map(str, range(asked + more))))
+        for i, more in enumerate(spare)
+    ]
+    placed = allocation(*nodes).placed(spec)
+    assert [task.id for task in placed.tasks] == [task.id for task in tasks]
+    for node in nodes:
+        on = [task.gpus for task in placed.tasks if task.host == node.name]
+        assert sum(on) <= len(node.gpus)
 
 
 def test_ports_that_are_taken_are_not_given() -> None:
@@ -268,6 +346,28 @@ def test_a_step_by_pyxis() -> None:
     ]
 
 
+def packed(text: str, *, cwd: str = "/home/me", **settings: Any) -> Any:
+    asked = request(text)._replace(job=JOB._replace(cwd=cwd), code_in_image=True)
+    return Slurm(Settings(**settings), {}).prepare(asked)
+
+
+def test_a_step_whose_image_has_the_code() -> None:
+    """The image's script runs, not that of the nodes, and no folder of theirs hides it."""
+    text = "image: registry.lab/t:1\ncode: /home/me\ntasks: {worker: {}}\n"
+    kept = packed(text, container=Runtime.APPTAINER, cwd="/home/me/here").kept
+    assert kept.job.script == "/data/train.py"
+    assert [source for source, _, _ in binds(kept, "/r")] == ["/r", "/home/me/here"]
+
+
+def test_what_would_run_instead_of_a_packed_image() -> None:
+    """Neither another image nor a folder of the nodes takes the place of what was packed."""
+    text = "image: registry.lab/t:1\ntasks: {worker: {}}\n"
+    with pytest.raises(InputError, match=r"platforms\.slurm\.image: is another image"):
+        packed(text, container=Runtime.APPTAINER, image="/nfs/old.sif")
+    with pytest.raises(InputError, match="/data: would hide /data of the image"):
+        packed(text, container=Runtime.APPTAINER, cwd="/data")
+
+
 @pytest.mark.parametrize(
     ("image", "apptainer", "enroot"),
     [
@@ -300,8 +400,10 @@ class Shell(NamedTuple):
         return self.process.poll() is not None
 
     def end(self) -> tuple[int, str]:
-        rest, _ = self.process.communicate(timeout=20)
-        return self.process.returncode, rest
+        assert self.process.stdout is not None
+        with self.process.stdout as out:
+            rest = out.read()  # communicate() would pass over what readline() has
+        return self.process.wait(timeout=20), rest
 
 
 def shell(tmp_path: Path, *command: str) -> Shell:
@@ -333,44 +435,6 @@ def test_the_steps_shell_shields_the_task(tmp_path: Path, ask: str) -> None:
     made.send("TERM", "TERM")
     until(lambda: made.send(ask), "the step to end")
     assert made.end() == (42, "asked\n")
-
-
-# states
-
-
-def test_every_state_of_slurm_is_known() -> None:
-    """Its words for a job (squeue's manual) have one of ours; others are shown as they are."""
-    said = ("BOOT_FAIL CANCELLED COMPLETED CONFIGURING COMPLETING DEADLINE FAILED NODE_FAIL "
-            "OUT_OF_MEMORY PENDING PREEMPTED RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD "
-            "REQUEUED RESIZING REVOKED SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED "
-            "TIMEOUT")  # fmt: skip
-    assert set(said.split()) <= set(STATES)
-    assert SlurmJob("1", Path("/none"), "NEW_WORD").state is State.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("said", "outcome", "asked", "state"),
-    [
-        ("RUNNING", "", False, State.RUNNING),
-        ("RUNNING", "", True, State.STOPPING),
-        ("COMPLETED", "succeeded", False, State.SUCCEEDED),
-        ("COMPLETED", "stopped, its state is saved", True, State.STOPPED),
-        ("FAILED", "terminated", True, State.STOPPED),
-        ("FAILED", "", True, State.STOPPED),
-        ("FAILED", "failed", True, State.FAILED),
-        ("TIMEOUT", "", False, State.FAILED),
-        ("PENDING", "stopped, its state is saved", False, State.PENDING),
-    ],
-)
-def test_what_the_runs_folder_adds(
-    tmp_path: Path, said: str, outcome: str, asked: bool, state: State
-) -> None:
-    """A job that ended is stopped where its run's report says so, or somebody asked for it."""
-    if outcome:
-        (tmp_path / "report.json").write_text(f'{{"outcome": "{outcome}"}}')
-    if asked:
-        (tmp_path / STOP_ASKED).touch()
-    assert SlurmJob("1", tmp_path, said).state is state
 
 
 # what nodes say

@@ -605,12 +605,20 @@ def test_a_log_as_it_is(fake: FakeUai) -> None:
         list(platform(fake).logs("j9", follow=True))
 
 
-def test_a_log_that_is_gone(fake: FakeUai) -> None:
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_log_that_is_gone(fake: FakeUai, follow: bool) -> None:
     """Where the platform no longer shows a log, the file that holds it is named."""
     fake.add("j1", "Done", LogFileURL="http://logs/j1")
     fake.fault("GetUAITrainRunningLogTopicList", '{"RetCode": 8032, "Message": "gone"}')
     with pytest.raises(HostError, match="the log file is http://logs/j1"):
-        list(platform(fake).logs("j1", follow=False))
+        list(platform(fake).logs("j1", follow=follow))
+
+
+def test_a_log_that_never_was(fake: FakeUai) -> None:
+    """A job that was stopped before it began has no log; whoever followed it is told nothing."""
+    fake.add("j1", "pending", "Stopped")
+    fake.fault("GetUAITrainRunningLogTopicList", *['{"RetCode": 8032, "Message": "none"}'] * 2)
+    assert list(platform(fake).logs("j1", follow=True)) == []
 
 
 @given(

@@ -21,7 +21,6 @@ class Place(NamedTuple):
     """A folder outside of the cluster's machines: the volume that has it, and where it is there."""
 
     volume: str
-    source: Mapping[str, Any]
     folder: str
 
 
@@ -160,7 +159,7 @@ class _Storage:
         known = [name for name, other in self._volumes.items() if other == source]
         name = known[0] if known else f"disk-{len(self._volumes)}"
         self._volumes[name] = source
-        return Place(name, source, "/".join(filter(None, (folder.strip("/"), rest))))
+        return Place(name, "/".join(filter(None, (folder.strip("/"), rest))))
 
     def _secrets(self) -> None:
         for name in self._spec.secrets:

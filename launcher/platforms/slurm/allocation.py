@@ -15,6 +15,7 @@ from launcher.placement import HostFacts
 from launcher.platforms.slurm.commands import Refused, run
 from launcher.platforms.slurm.step import SRUN
 from launcher.ports import HOLDING, TABLES
+from launcher.task import TaskId
 
 # Below the range from which Linux hands out ports for outgoing connections by default.
 _PORTS = range(20000, 32000)
@@ -89,23 +90,42 @@ class Allocation(NamedTuple):
         return cls(job_id, nodes, env, spares, bool(_BINDING.search(plugins)))
 
     def placed(self, spec: ClusterSpec) -> ClusterSpec:
-        """Return the cluster with its tasks on the nodes, as many on each as Slurm counts."""
+        """Return the cluster with its tasks on the nodes, as many on each as Slurm counts.
+
+        Those that want the most GPUs are placed first, as the script has counted them. Where they
+        find no room so, GPUs count and Slurm's numbers of tasks do not.
+
+        Raises:
+            HostError: the job has too few GPUs.
+        """
+        order = sorted(spec.tasks, key=lambda task: -task.gpus)
+        try:
+            on = self._placing(order, by_slots=True)
+        except HostError:
+            on = self._placing(order, by_slots=False)
         hosts = {node.name: Host(node.address, node.gpus) for node in self.nodes}
-        slots = {node.name: node.slots for node in self.nodes}
-        gpus = {node.name: len(node.gpus) for node in self.nodes}
-        tasks = tuple(self._placed(task, slots, gpus) for task in spec.tasks)
+        tasks = tuple(task._replace(host=on[task.id], port=None) for task in spec.tasks)
         return spec._replace(hosts=hosts, tasks=tasks, backend=Backend.PROCESS, image=None)
 
-    def _placed(self, task: Task, slots: dict[str, int], gpus: dict[str, int]) -> Task:
-        """Return a task on a node that has a slot for it and its GPUs; slots may run short."""
-        roomy = [name for name in gpus if gpus[name] >= task.gpus]
-        if not roomy:
-            what = f"{task.id} wants {task.gpus} GPUs; no node of the job has so many left"
-            raise HostError(f"job {self.job_id}: {what}")
-        name = max(roomy, key=lambda name: (slots[name] > 0, gpus[name], slots[name]))
-        slots[name] -= 1
-        gpus[name] -= task.gpus
-        return task._replace(host=name, port=None)
+    def _placing(self, tasks: Iterable[Task], *, by_slots: bool) -> Mapping[TaskId, str]:
+        """Return on which node each task stands: a slot and GPUs are there, or GPUs alone."""
+        slots = {node.name: node.slots for node in self.nodes}
+        gpus = {node.name: len(node.gpus) for node in self.nodes}
+        taken = dict.fromkeys(gpus, 0)
+        on = {}
+        for task in tasks:
+            roomy = [name for name in gpus if gpus[name] - taken[name] >= task.gpus]
+            if not roomy:
+                what = f"{task.id} wants {task.gpus} GPUs; no node of the job has so many left"
+                raise HostError(f"job {self.job_id}: {what}")
+            name = min(roomy, key=lambda name: (
+                slots[name] <= 0 if by_slots or not task.gpus else taken[name],
+                taken[name] - gpus[name], -slots[name],
+            ))  # fmt: skip
+            slots[name] -= 1
+            taken[name] += task.gpus
+            on[task.id] = name
+        return on
 
     def facts(self, tasks: int) -> Mapping[str, HostFacts]:
         """Return what planning must know of each node."""

@@ -12,12 +12,17 @@ class Refused(HostError):
     """A program of Slurm's ended with an error."""
 
 
+class Missing(HostError):
+    """There is no such program here."""
+
+
 def run(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> str:
     """Return what a program prints.
 
     Raises:
         Refused: it says that it cannot.
-        HostError: it is not there, or does not end.
+        Missing: it is not there.
+        HostError: it does not end.
     """
     try:
         done = subprocess.run(
@@ -26,7 +31,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> str:
         )  # fmt: skip
     except FileNotFoundError:
         what = "no such program here; expected a machine with Slurm's client programs"
-        raise HostError(f"{argv[0]}: {what}") from None
+        raise Missing(f"{argv[0]}: {what}") from None
     except OSError as error:
         raise HostError(f"{argv[0]}: {error.strerror}") from None
     except subprocess.TimeoutExpired:

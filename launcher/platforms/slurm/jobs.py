@@ -6,7 +6,7 @@ or, of a forgotten job, below the folder of all runs.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -54,6 +54,8 @@ class Job(NamedTuple):
             return State.STOPPING
         if self.said in ("COMPLETED", "FAILED"):
             outcome = self.outcome
+            if self.said == "FAILED" and outcome is Outcome.SAVED:
+                return state  # the report is of an earlier part: with a saved state a job completes
             if outcome in _STOPPED or (outcome is None and stop_asked):
                 return State.STOPPED
         return state
@@ -77,7 +79,9 @@ class Job(NamedTuple):
 def jobs(runs: Path) -> list[Job]:
     """Return this user's jobs that are runs of ours, the oldest first. Raises HostError."""
     there = {job.id: job for job in _queued("--me") if not _is_deleted(job)}
-    forgotten = (number for number in _kept(runs) if number not in there)
+    kept = [number for number in _kept(runs) if number not in there]
+    of_others = {job.id for job in _known(kept)}
+    forgotten = (number for number in kept if number not in of_others)
     found = [*there.values(), *(_forgotten(number, runs) for number in forgotten)]
     return sorted(found, key=lambda job: (job.since or 0.0, job.id))
 
@@ -90,18 +94,25 @@ def job(job_id: str, runs: Path) -> Job:
         HostError: Slurm does not answer.
     """
     if job_id.isdecimal():
-        try:
-            found = [job for job in _queued(f"--jobs={job_id}") if not _is_deleted(job)]
-        except Refused as refusal:
-            if "Invalid job id" not in str(refusal):
-                raise
-            found = []
+        found = [job for job in _known([job_id]) if not _is_deleted(job)]
         if found:
             return found[0]
         if job_id in _kept(runs):
             return _forgotten(job_id, runs)
     what = f"no such job of a run; expected one that Slurm knows, or whose run is in {runs}"
     raise InputError(Problem(job_id, what))
+
+
+def _known(numbers: Sequence[str]) -> list[Job]:
+    """Return those of some jobs of runs that Slurm has not forgotten, whosever they are."""
+    if not numbers:
+        return []
+    try:
+        return list(_queued(f"--jobs={','.join(numbers)}"))
+    except Refused as refusal:
+        if "Invalid job id" not in str(refusal):
+            raise
+        return []
 
 
 def _queued(which: str) -> Iterator[Job]:
@@ -136,13 +147,18 @@ def _kept(runs: Path) -> Mapping[str, Path]:
 
 
 def _forgotten(job_id: str, runs: Path) -> Job:
-    """Return a job that Slurm's controller has forgotten."""
+    """Return a job that Slurm's controller has forgotten: it has ended, with a report or without.
+
+    A job may leave none: cancelled before it began, out of memory, its node lost.
+    """
     run_dir = _kept(runs)[job_id]
     job = Job(job_id, run_dir, _accounted(job_id), (run_dir / SUBMITTED).stat().st_mtime)
     if job.said:
         return job
-    ended = {None: "", Outcome.SUCCEEDED: "COMPLETED"}.get(job.outcome, "FAILED")
-    return job._replace(said=ended)
+    if job.outcome in (Outcome.SUCCEEDED, Outcome.SAVED):
+        return job._replace(said="COMPLETED")
+    is_cancelled = job.outcome is None and (run_dir / STOP_ASKED).exists()
+    return job._replace(said="CANCELLED" if is_cancelled else "FAILED")
 
 
 def _accounted(job_id: str) -> str:

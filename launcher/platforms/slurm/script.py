@@ -6,25 +6,17 @@ from collections.abc import Iterator
 
 from launcher.cluster import Backend, ClusterSpec, Task
 from launcher.errors import Problem
+from launcher.layout import CONTAINER_WORK_DIR
 from launcher.platforms import Request
+from launcher.platforms.slurm import options as sbatch_options
+from launcher.platforms.slurm.options import is_word
 from launcher.platforms.slurm.settings import Runtime, Settings
 
 COMMENT = "launch:"  #: what a job's comment begins with, before the run's name
 FILE = "job.sh"
+_ASK = "#SBATCH "
 _SPARE_S = 30  # beside the tasks' own grace, for the launcher to write down how it ended
 _MIB = 1 << 20
-# Options that the script sets, with the key of cluster.yaml that decides.
-_OURS = {
-    "job-name": "name", "J": "name", "time": "platforms.slurm.time", "t": "platforms.slurm.time",
-    "partition": "platforms.slurm.partition", "p": "platforms.slurm.partition",
-    "account": "platforms.slurm.account", "A": "platforms.slurm.account",
-    "nodes": "platforms.slurm.nodes", "N": "platforms.slurm.nodes",
-    "requeue": "platforms.slurm.requeue", "no-requeue": "platforms.slurm.requeue",
-    "cpus-per-task": "cpus", "c": "cpus", "mem-per-cpu": "memory",
-    **dict.fromkeys(("ntasks", "n", "gpus", "G", "gpus-per-task", "gpus-per-node"), "tasks"),
-    **dict.fromkeys(("comment", "chdir", "D", "output", "o", "error", "e", "input", "i",
-                     "open-mode", "signal", "array", "a", "wrap", "parsable"), ""),
-}  # fmt: skip
 
 
 def script(request: Request, settings: Settings, python: str) -> str:
@@ -33,7 +25,7 @@ def script(request: Request, settings: Settings, python: str) -> str:
         "#!/bin/bash",
         f"# Run {request.run_id} of launch. Its folder is one that this machine and the nodes",
         "# share; submitted again (sbatch of this file) the run goes on from its last checkpoint.",
-        *(f"#SBATCH {option}" for option in options(request, settings)),
+        *(_ASK + option for option in options(request, settings)),
         "",
         *settings.setup,
         "# The launcher has the place of this shell: Slurm sends SIGTERM to it alone when the job",
@@ -62,6 +54,12 @@ def options(request: Request, settings: Settings) -> Iterator[str]:
     yield from settings.options
 
 
+def options_of(text: str) -> list[str]:
+    """Return what a script asks of Slurm."""
+    lines = text.splitlines()
+    return [line.removeprefix(_ASK) for line in lines if line.startswith(_ASK)]
+
+
 def _resources(spec: ClusterSpec, settings: Settings) -> Iterator[str]:
     cpus = max((math.ceil(task.cpus or spec.cpus or 0) for task in spec.tasks), default=0)
     if cpus:
@@ -74,7 +72,7 @@ def _resources(spec: ClusterSpec, settings: Settings) -> Iterator[str]:
     if len(wanted) == 1:
         yield f"--gpus-per-task={wanted.pop()}"
     elif settings.nodes:
-        yield f"--gpus-per-node={_gpus_a_node(spec.tasks, settings.nodes)}"
+        yield f"--gpus-per-node={gpus_a_node(spec.tasks, settings.nodes)}"
     else:
         yield f"--gpus={sum(task.gpus for task in spec.tasks)}"
 
@@ -86,7 +84,7 @@ def _memory_bytes(spec: ClusterSpec) -> int:
     return max((size_bytes(text) for text in given if text), default=0)
 
 
-def _gpus_a_node(tasks: tuple[Task, ...], nodes: int) -> int:
+def gpus_a_node(tasks: tuple[Task, ...], nodes: int) -> int:
     """Return how many GPUs each node needs for the tasks to find room there."""
     taken = [0] * nodes
     for gpus in sorted((task.gpus for task in tasks), reverse=True):
@@ -105,14 +103,22 @@ def problems(request: Request, settings: Settings) -> Iterator[Problem]:
     """Yield all that Slurm could not be asked for."""
     spec, at = request.spec, request.spec.source.where
     for option in settings.options:
-        if what := _option_problem(option):
+        if what := sbatch_options.problem(option):
             yield Problem(at("platforms.slurm.options"), what)
+    for line in "\n".join(settings.setup).splitlines():
+        if line.startswith(("#SBATCH", "#PBS")):
+            what = "for an option; expected it in platforms.slurm.options"
+            yield Problem(at("platforms.slurm.setup"), f"sbatch would take {line!r} {what}")
     for name in ("time", "partition", "account"):
-        if _is_torn(value := getattr(settings, name) or ""):
+        if (value := getattr(settings, name)) is not None and not is_word(value):
             yield Problem(at(f"platforms.slurm.{name}"), f"expected one word, got {value!r}")
     for path in (request.job.cwd, request.run_dir):
         if not path.isprintable() or {'"', "%", "\\"} & set(path):
             yield Problem(path, "Slurm's options take no such path; expected one without \" % \\")
+    for argument in (*request.job.args, *(word for task in spec.tasks for word in task.args)):
+        if not _is_utf8(argument):
+            what = f"argument {argument!r}: the job could not be told of it; expected UTF-8"
+            yield Problem(request.job.name, what)
     sizes = {task.gpus for task in spec.tasks}
     if len(sizes) > 1 and max(sizes) > 1 and not settings.nodes:
         what = "tasks with different numbers of GPUs need it: expected the number of nodes"
@@ -135,23 +141,29 @@ def _image_problems(request: Request, settings: Settings) -> Iterator[Problem]:
         yield Problem(at("platforms.slurm.container"), what)
     if spec.backend is Backend.DOCKER and not spec.image:
         yield Problem(at("backend"), "docker needs the key 'image'")
+    if request.code_in_image and settings.image:
+        what = "is another image than the one that is made; expected no such key"
+        yield Problem(at("platforms.slurm.image"), what)
+    if request.code_in_image and CONTAINER_WORK_DIR in _seen(request):
+        what = f"would hide {CONTAINER_WORK_DIR} of the image, which has the code"
+        yield Problem(CONTAINER_WORK_DIR, f"{what}; expected another folder")
     mounted = (path for volume in spec.volumes for path in (volume.path, volume.at))
     for path in mounted if settings.container else ():
         if {":", ","} & set(path):
             yield Problem(at("volumes"), f"{path}: {settings.container} takes no `:` or `,`")
 
 
-def _option_problem(option: str) -> str:
-    if _is_torn(option) or not option.startswith("-"):
-        return f"expected an option on one line, such as --exclusive, got {option!r}"
-    name = option.lstrip("-").partition("=")[0]
-    if not option.startswith("--"):
-        name = name[:1]
-    if name not in _OURS:
-        return ""
-    key = _OURS[name]
-    return f"{option}: the launcher itself sets it" + (f" (from the key {key!r})" if key else "")
+def _seen(request: Request) -> Iterator[str | None]:
+    """Yield where a container would see folders of the nodes."""
+    spec = request.spec
+    yield from (request.job.cwd, spec.checkpoints, *(volume.at for volume in spec.volumes))
+    if spec.data:
+        yield spec.data.path or spec.data.sync
 
 
-def _is_torn(text: str) -> bool:
-    return not text.isprintable()
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,11 +1,14 @@
 """What cluster.yaml may say of a Slurm cluster, and what is kept with a run for its job there."""
 
 import json
+import math
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from pathlib import Path
 from signal import SIGUSR1
 from typing import Annotated, Any, NamedTuple
+
+import yaml
 
 from launcher.cluster import ClusterSpec, Range, Scalar, Source
 from launcher.decode import Decoder
@@ -61,6 +64,7 @@ class Kept(NamedTuple):
     """What a run's folder tells its job.
 
     image: what `container` runs; None for processes.
+    code_in_image: whether it has the job's script: the nodes need not.
     """
 
     run: str
@@ -69,6 +73,7 @@ class Kept(NamedTuple):
     container: Runtime | None = None
     image: str | None = None
     requeue: bool = True
+    code_in_image: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values, with what the environment of tasks keeps secret."""
@@ -90,8 +95,13 @@ def read_kept(run_dir: str) -> Kept:
     except OSError as error:
         what = f"cannot be read: {error.strerror}; expected the folder of a submitted run"
         raise InputError(Problem(str(path), what)) from None
+    try:
+        # What JSON and YAML write differently (1e-05, U+0085) comes back as it was.
+        text = yaml.safe_dump(json.loads(text), width=math.inf)
+    except ValueError as error:
+        raise InputError(Problem(str(path), f"not JSON: {error}")) from None
     decoder = Decoder(str(path))
-    document = compose(text, str(path), decoder.problems)  # JSON is YAML
+    document = compose(text, str(path), decoder.problems)
     found = decoder.decode(document.root, Kept) if document and document.root else None
     if decoder.problems or found is None:
         raise InputError(decoder.problems)
@@ -104,6 +114,12 @@ def job_of(run_dir: Path) -> str | None:
         return str(json.loads((run_dir / SUBMITTED).read_text())["job"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def note_job(run_dir: Path, job_id: str) -> None:
+    """Keep in a run's folder as which job it was submitted. Raises OSError."""
+    if job_of(run_dir) != job_id:  # when it was written is when the job was submitted
+        (run_dir / SUBMITTED).write_text(json.dumps({"job": job_id}) + "\n")
 
 
 def _plain(value: object) -> object:

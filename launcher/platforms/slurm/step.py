@@ -111,12 +111,14 @@ def enroot_image(image: str) -> str:
 def binds(kept: Kept, run_dir: str) -> tuple[tuple[str, str, bool], ...]:
     """Return the folders that a container sees, at the paths that they have on the nodes.
 
-    The run's own folder, where the command was given and the script's are among them.
+    The run's own folder, where the command was given and, unless the image has it, the script's
+    are among them.
     """
     if kept.container is None:
         return ()
     spec, job = kept.spec, kept.job
-    same = [run_dir, job.cwd, (job.script or "").rpartition("/")[0], spec.code, spec.checkpoints]
+    code = [] if kept.code_in_image else [(job.script or "").rpartition("/")[0], spec.code]
+    same = [run_dir, job.cwd, *code, spec.checkpoints]
     found = {path: (path, path, False) for path in same if path}
     if spec.data and (data := spec.data.path or spec.data.sync):
         found.setdefault(data, (data, data, spec.data.read_only))

@@ -15,6 +15,14 @@ ROUNDS_FAILED = 5  # in a row, before following is given up
 _NOT_BEGUN = (State.PENDING, State.STARTING)
 
 
+class _Gone(HostError):
+    """The platform shows a log no more; it may know where the whole of it is."""
+
+    def __init__(self, job: Job, error: Refused) -> None:
+        file = job.details.get("log file")
+        super().__init__(f"{error}\nthe log file is {file}" if file else str(error))
+
+
 class Reader:
     """The logs of one job."""
 
@@ -37,30 +45,39 @@ class Reader:
         except Refused as error:
             if state(job.status) in _NOT_BEGUN:
                 return
-            file = job.details.get("log file")
-            raise HostError(f"{error}\nthe log file is {file}" if file else str(error)) from None
+            raise _Gone(job, error) from None
 
     def follow(self) -> Iterator[Line]:
         """Yield every line once, until the job has ended and its logs were read after that.
 
-        A job that has not begun has no logs yet; and of one that has ended they may be gone.
+        A job that has not begun has no logs yet, nor need one that was stopped before.
+
+        Raises:
+            HostError: the platform fails again and again, or shows none of what a job has printed.
         """
         failed = 0
+        was_read = False
+        before: State | None = None
         while True:
             try:
                 job = self._look()
+                stands = state(job.status)
                 try:
                     yield from self._round()
-                except Refused:
-                    if state(job.status) is State.RUNNING:
+                except Refused as error:
+                    if stands is State.RUNNING:
                         failed += 1
                         if failed >= ROUNDS_FAILED:
                             raise
+                    if stands.is_final and not was_read and before not in _NOT_BEGUN:
+                        raise _Gone(job, error) from None
                 else:
                     failed = 0
-                if state(job.status).is_final:
+                    was_read = True
+                if stands.is_final:
                     return
-            except Refused:
+                before = stands
+            except (Refused, _Gone):
                 raise
             except HostError:
                 failed += 1
