@@ -391,6 +391,23 @@ def test_a_login_that_is_not_taken(server: str, tmp_path: Path) -> None:
     assert "stale-token" not in str(caught.value)
 
 
+@pytest.mark.parametrize("token", ["SECRET\nX: y", "SECRET\u0447", "SECRET\rX", "SECRET\0x"])
+def test_a_token_that_no_header_holds(
+    server: str, tmp_path: Path, token: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is said to be none, and not shown."""
+    (tmp_path / "kubeconfig").write_text(kubeconfig(server, token))
+    with pytest.raises(HostError, match="login") as caught:
+        Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "kubeconfig")}).jobs()
+    assert "SECRET" not in f"{caught.value}{capfd.readouterr()}"
+
+
+def test_a_token_with_a_line_end(server: str, tmp_path: Path) -> None:
+    """A token that was read from a file, with the end of its line, is taken."""
+    (tmp_path / "kubeconfig").write_text(kubeconfig(server, f"{TOKEN}\n"))
+    assert Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "kubeconfig")}).jobs() == []
+
+
 def test_which_namespace(environ: dict[str, str], tmp_path: Path) -> None:
     """The settings' is taken, else that of their context, else that of the current one."""
     for given in (SENT._replace(namespace="no"), SENT._replace(context="other")):

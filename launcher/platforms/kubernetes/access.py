@@ -74,6 +74,7 @@ def access(environ: Mapping[str, str], context: str | None, namespace: str | Non
             )
         else:
             named = _load(configuration, file, context, folder)
+        _without_ends(configuration)
         configuration.retries = False  # we try again ourselves, and without a word on the console
         api = ApiClient(configuration)
         _keep_certificates(api)
@@ -96,6 +97,8 @@ def _load(configuration: Any, file: str, context: str | None, folder: str) -> st
 
         def refreshed(client: Any) -> None:
             refresh(client)
+            client.refresh_api_key_hook = refreshed  # which it has set to its own
+            _without_ends(client)
             shutil.rmtree(folder, ignore_errors=True)
 
         configuration.refresh_api_key_hook = refreshed
@@ -104,6 +107,13 @@ def _load(configuration: Any, file: str, context: str | None, folder: str) -> st
         if not context or each.get("name") == context:
             return (each.get("context") or {}).get("namespace")
     return None
+
+
+def _without_ends(configuration: Any) -> None:
+    """Take the blanks and line ends off logins that a file was read for: no header holds them."""
+    for name, value in configuration.api_key.items():
+        if isinstance(value, str):
+            configuration.api_key[name] = value.strip()
 
 
 def _keep_certificates(api: Any) -> None:

@@ -206,6 +206,9 @@ class Client:
             raise HostError(f"{doing}: {server} cannot be reached: {said}") from None
         except (ConfigException, OSError) as error:
             raise HostError(f"{doing}: {error}") from None
+        except ValueError:  # whose words would show the login
+            what = "the kubeconfig's login is no text that HTTP can send"
+            raise HostError(f"{doing}: {what}; log in anew") from None
 
 
 def _lines(answer: Any) -> Iterator[bytes]:
