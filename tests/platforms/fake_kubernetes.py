@@ -3,7 +3,8 @@
 It keeps objects as the real one does as far as the launcher relies on it: names are taken once,
 a list has pages and honours label selectors, a merge patch changes what it names, a Job's pods go
 when it is suspended or removed. What tests want to happen in the cluster they say with `run`,
-`end` and `write`. Faults are asked for ahead: `fail` for answers, `cut` for logs.
+`end` and `write`. Faults are asked for ahead: `fail` for answers, `hold` for
+one that never comes, `cut` for logs.
 """
 
 import json
@@ -60,6 +61,7 @@ class FakeKubernetes:
         self.asked: list[Asked] = []
         self.faults: list[Fault] = []
         self.has_tfjobs = True
+        self.hold = "no task type"  # whose Job is made, and the answer never comes
         self.changed = threading.Condition()
         self._logs: dict[str, list[bytes]] = {}
         self._cuts: dict[str, int] = {}
@@ -283,6 +285,14 @@ def _handler(fake: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
                     status, value = fake.answer(method, url.path, query, body)
             except Exception as error:  # the published forms do not have it
                 status, value = 422, _status(422, str(error)[:300])
+            if (
+                method == "POST"
+                and body
+                and body["metadata"]["labels"].get("launch/task") == fake.hold
+            ):
+                self.rfile.read(1)  # until the client has gone
+                self.close_connection = True
+                return None
             return self._send(status, value)
 
         def _fault(self, method: str, path: str) -> Fault | None:

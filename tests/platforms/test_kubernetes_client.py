@@ -2,6 +2,7 @@
 
 import base64
 import json
+import signal
 import ssl
 import threading
 from collections.abc import Iterator
@@ -356,6 +357,29 @@ def test_what_was_made_goes_where_the_rest_is_refused(
         sent(platform, tmp_path)
 
 
+def test_nothing_is_left_of_what_came_through_unheard(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """An object that was made though every answer was lost goes too."""
+    fake.fail("POST", "/jobs", 0, done=True)
+    fake.fail("POST", "/jobs", 0, times=4)
+    with pytest.raises(HostError, match="cannot be reached"):
+        sent(Kubernetes(SENT, environ), tmp_path)
+    assert not fake.objects
+
+
+def test_removing_goes_on_past_a_failure(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """What can be removed is; the error names the run that has the rest."""
+    fake.fail("POST", "/jobs", 201, done=True)
+    fake.fail("POST", "/jobs", 403)
+    fake.fail("DELETE", "/jobs", 403)
+    with pytest.raises(HostError, match="delete") as caught:
+        sent(Kubernetes(SENT, environ), tmp_path)
+    assert kinds(fake) == ["Job"] and "stop --platform kubernetes lab-1`" in str(caught.value)
+
+
 @pytest.mark.parametrize("body", ["<html>gateway</html>", "[1]", "null", '{"items": 7', ""])
 def test_answers_that_are_none_of_kubernetes(
     fake: FakeKubernetes, environ: dict[str, str], body: str
@@ -381,6 +405,13 @@ def test_nobody_there(tmp_path: Path) -> None:
         Kubernetes(SENT, environ).jobs()
     with pytest.raises(HostError, match="no-such"):
         Kubernetes(SENT._replace(context="no-such"), environ).jobs()
+
+
+def test_no_folder_of_a_run_that_cannot_be_sent(tmp_path: Path) -> None:
+    """Without a kubeconfig nothing is written either."""
+    with pytest.raises(HostError, match="no kubeconfig"):
+        sent(Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "none")}), tmp_path)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_login_that_is_not_taken(server: str, tmp_path: Path) -> None:
@@ -528,6 +559,20 @@ def test_waiting_for_the_job(lab: Launching, fake: FakeKubernetes) -> None:
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     assert err.splitlines()[-1].endswith("failed (FailedIndexes)")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_submission(
+    lab: Launching, fake: FakeKubernetes, number: signal.Signals, code: int
+) -> None:
+    """A signal while the objects are made ends it, and leaves none of them, nor one unheard of."""
+    fake.hold = "worker"
+    process = lab.start("submit", "--platform", "kubernetes", "--apply", "./train.py")
+    until(lambda: kinds(fake).count("Job") == 2, "the Jobs")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (code, "")
+    assert not fake.objects
 
 
 @pytest.mark.parametrize(

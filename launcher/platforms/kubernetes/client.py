@@ -25,7 +25,7 @@ PATHS = {
 }
 BACKOFFS_S = (0.25, 0.5, 1.0, 2.0)
 _TIMEOUTS_S = (10, 60)  # to connect, and between two bytes of an answer
-_AGAIN = frozenset({429, 500, 502, 503, 504})
+NOT_NOW = frozenset({429, 500, 502, 503, 504})  # statuses that say nothing of the request
 
 
 class Refused(HostError):
@@ -60,9 +60,9 @@ class Client:
                 self._json("POST", PATHS[kind], f"cannot make {kind} {name}", body=made)
                 return
             except Refused as error:
-                if error.status == HTTPStatus.CONFLICT and tried and self._is_ours(made):
+                if error.status == HTTPStatus.CONFLICT and tried and self.is_ours(made):
                     return  # an earlier try had come through
-                if error.status not in _AGAIN or backoff_s is None:
+                if error.status not in NOT_NOW or backoff_s is None:
                     raise
             except HostError:
                 if backoff_s is None:
@@ -70,7 +70,8 @@ class Client:
             tried = True
             time.sleep(backoff_s)
 
-    def _is_ours(self, made: Mapping[str, Any]) -> bool:
+    def is_ours(self, made: Mapping[str, Any]) -> bool:
+        """Return whether an object is there, and was made for the same run."""
         there = self.get(made["kind"], made["metadata"]["name"])
         return there is not None and all(
             (there.get("metadata", {}).get("annotations") or {}).get(key) == value
@@ -152,7 +153,7 @@ class Client:
             try:
                 return self._json(method, path, doing, **more)
             except HostError as error:
-                if isinstance(error, Refused) and error.status not in _AGAIN:
+                if isinstance(error, Refused) and error.status not in NOT_NOW:
                     raise
             time.sleep(backoff_s)
         return self._json(method, path, doing, **more)
