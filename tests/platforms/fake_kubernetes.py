@@ -65,13 +65,14 @@ class FakeKubernetes:
         self.changed = threading.Condition()
         self._logs: dict[str, list[bytes]] = {}
         self._cuts: dict[str, int] = {}
+        self._crashed: set[str] = set()
         self._clock = 0
         self.page_size = 500
 
     # what happens in the cluster
 
-    def run(self, task: str, node: str = "node-1") -> str:
-        """Have a task's pod run; return the pod's name."""
+    def run(self, task: str, node: str = "node-1", name: str = "") -> str:
+        """Have a task's pod run; return the pod's name, `name` where another had it before."""
         with self.changed:
             kind, _, index = task.partition(":")
             job = self._job_of(kind)
@@ -79,10 +80,10 @@ class FakeKubernetes:
                 replica["template"] for name, replica in job["spec"]["tfReplicaSpecs"].items()
                 if name.lower() == kind
             )  # fmt: skip
-            name = f"{job['metadata']['name']}-{index}-{len(self._logs):05d}"
+            name = name or f"{job['metadata']['name']}-{index}-{len(self._logs):05d}"
             metadata = {**json.loads(json.dumps(template["metadata"])), "name": name}
             metadata.setdefault("annotations", {})[_INDEX] = index
-            metadata["creationTimestamp"] = self._now()
+            metadata["creationTimestamp"] = metadata["uid"] = self._now()
             metadata["owner"] = job["metadata"]["name"]
             pod = {
                 "metadata": metadata,
@@ -103,6 +104,19 @@ class FakeKubernetes:
                 self._logs[pod].append(f"{stamp} {line}\n".encode())
             if cut:
                 self._cuts[pod] = len(self._logs[pod])
+            self.changed.notify_all()
+
+    def crash(self, pod: str) -> None:
+        """Have a pod's container end; its log stays, and ends, until it starts again."""
+        with self.changed:
+            self._crashed.add(pod)
+            self.changed.notify_all()
+
+    def start_again(self, pod: str) -> None:
+        """Have a pod's container start again, with a log of its own."""
+        with self.changed:
+            self._crashed.discard(pod)
+            self._logs[pod] = []
             self.changed.notify_all()
 
     def end(self, pod: str, code: int = 0) -> None:
@@ -207,13 +221,14 @@ class FakeKubernetes:
 
     def log(self, pod: str, *, follow: bool) -> Iterator[bytes | None]:
         """Yield a log's parts as they come; None where the connection is to break."""
-        sent = 0
+        sent, log = 0, self._logs[pod]
         while True:
             with self.changed:
-                lines = self._logs[pod][sent:]
+                lines = log[sent:]
                 cut = self._cuts.get(pod)
                 known = self.objects.get(("Pod", pod))
                 over = known is None or known["status"]["phase"] != "Running"
+                over = over or pod in self._crashed or log is not self._logs[pod]
                 if not lines and not over and follow and cut is None:
                     self.changed.wait(0.05)
                     continue

@@ -5,7 +5,9 @@ import json
 import signal
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -280,6 +282,105 @@ def test_logs_are_followed_to_the_end(
     of_chief = [line.text for line in heard if line.source == "chief:0"]
     assert of_chief == [*(f"line {n}" for n in range(14)), "bye"]
     assert [line.text for line in heard if line.source == "worker:0"] == ["late", "bye"]
+
+
+@contextmanager
+def following_all(platform: Kubernetes, job: str, fake: FakeKubernetes) -> Iterator[list[Line]]:
+    """Yield the lines that are heard; behind the block the run ends, and they do."""
+    heard: list[Line] = []
+    thread = threading.Thread(target=lambda: heard.extend(_told(platform, job, heard)))
+    thread.start()
+    try:
+        yield heard
+    finally:
+        for (kind, name), pod in list(fake.objects.items()):
+            if kind == "Pod" and pod["status"]["phase"] == "Running":
+                fake.end(name)
+        for task in ("chief", "worker"):
+            fake.conclude(task, "Complete")
+        thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+
+
+def of_logs(fake: FakeKubernetes) -> list[dict[str, str]]:
+    """Return how logs were asked for."""
+    return [asked.query for asked in fake.asked if asked.path.endswith("/log")]
+
+
+def test_a_container_that_starts_again_is_followed(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is down, its old lines are told once, and it is not asked in one go."""
+    monkeypatch.setattr(following, "LOOK_S", 0.0123)
+    waits: list[float] = []
+    sleep = time.sleep
+
+    def told(wait_s: float) -> None:
+        waits.append(wait_s)
+        sleep(wait_s)
+
+    monkeypatch.setattr(time, "sleep", told)
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    chief = fake.run("chief:0")
+    with following_all(platform, job, fake) as heard:
+        fake.write(chief, "before")
+        until(lambda: len(heard) == 1, "the line before")
+        fake.crash(chief)
+        until(lambda: len(of_logs(fake)) > 25, "many looks")
+        fake.start_again(chief)
+        fake.write(chief, "after")
+        until(lambda: len(heard) == 2, "the line after")
+    assert [line.text for line in heard] == ["before", "after"]
+    assert waits.count(0.0123) >= 20
+
+
+def test_a_pod_that_takes_anothers_name_is_followed(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """A pod is known by its uid: an operator gives a later one the same name."""
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    chief = fake.run("chief:0")
+    with following_all(platform, job, fake) as heard:
+        fake.write(chief, "first")
+        until(lambda: len(heard) == 1, "the first pod")
+        fake.end(chief, 1)
+        until(lambda: len(of_logs(fake)) == 2, "the last look at it")
+        fake.run("chief:0", name=chief)
+        fake.write(chief, "second")
+        until(lambda: len(heard) == 2, "the second pod")
+    assert [line.text for line in heard] == ["first", "second"]
+
+
+def test_opening_a_log_is_tried_again(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """A server that is busy for a moment ends no log, and it is the task's own container's."""
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    fake.write(fake.run("chief:0"), "line")
+    fake.fail("GET", "/log", 503)
+    fake.fail("GET", "/log", 0)
+    with following_all(platform, job, fake) as heard:
+        until(lambda: len(heard) == 1, "the line")
+    assert {query["container"] for query in of_logs(fake)} == {"tensorflow"}
+
+
+def test_a_silent_log_is_opened_anew(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that brings nothing for long may be dead: another takes its place."""
+    monkeypatch.setattr(client, "_FOLLOWING_S", (10, 0.05))
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    chief = fake.run("chief:0")
+    with following_all(platform, job, fake) as heard:
+        fake.write(chief, "before")
+        until(lambda: len(of_logs(fake)) > 2, "another connection")
+        fake.write(chief, "after")
+        until(lambda: len(heard) == 2, "both lines")
+    assert [line.text for line in heard] == ["before", "after"]
 
 
 def _told(platform: Kubernetes, job: str, heard: list[Line]) -> Iterator[Line]:
