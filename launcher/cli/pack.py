@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,13 +65,24 @@ def _from_notebook(path: str) -> str:
                 if not file.readline().startswith(MARK):
                     what = f"is there already, and not made from {path}; rename one of them"
                     raise InputError(Problem(script, what))
-        with open(script, "w", encoding="utf-8") as file:
-            file.write(made.text)
+        _replace(script, made.text.encode())
     except OSError as error:
         raise InputError(Problem(script, f"cannot be written: {error.strerror}")) from None
     for finding in made.findings:
         print(f"launch: {finding}", file=sys.stderr)
     return script if "/" in script else f"./{script}"
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Write a file, all of it or none."""
+    aside = f"{path}.new"
+    try:
+        Path(aside).write_bytes(content)
+        os.replace(aside, path)
+    except OSError:
+        with suppress(OSError):
+            os.remove(aside)
+        raise
 
 
 def _pack(asked: Words) -> int:

@@ -11,6 +11,7 @@ import yaml
 
 from launcher.cli import main
 from launcher.engine import Engine
+from launcher.notebook import MARK
 from tests.building.conftest import Registry
 from tests.building.places import BUSYBOX
 from tests.conftest import Launching
@@ -191,6 +192,19 @@ def test_a_script_of_the_users_own_stays(lab: Launching, tmp_path: Path) -> None
     done = lab.run(*ON, "-t", "lab/x", "--notebook", "train.ipynb")
     assert done.code == 2 and "train.py: is there already" in done.err
     assert (lab.folder / "train.py").read_text() == "import helper\n"
+
+
+def test_a_script_that_cannot_be_written(
+    lab: Launching, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a failure leaves is the script as it was, which is the launcher's to replace."""
+    monkeypatch.chdir(lab.folder)
+    lab.write("nb.ipynb", notebook("1"))
+    lab.write("nb.py", f"{MARK}nb.ipynb\n")
+    lab.write("nb.py.new/x", "in the way")
+    assert main([*ON, "-t", "lab/x", "--notebook", "nb.ipynb"]) == 2
+    assert "nb.py: cannot be written: Is a directory" in capsys.readouterr().err
+    assert (lab.folder / "nb.py").read_text() == f"{MARK}nb.ipynb\n"
 
 
 def test_help(lab: Launching) -> None:
