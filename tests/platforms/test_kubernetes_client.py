@@ -179,6 +179,24 @@ def test_deleting_what_kubernetes_has_left(
             platform.delete(gone)
 
 
+def test_deleting_what_still_has_pods(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """A run whose evaluator still evaluates has succeeded, and is not deleted until it stops."""
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path, "image: lab/img\ntasks: {chief: {}, evaluator: {}}\n")
+    chief, _ = fake.run("chief:0"), fake.run("evaluator:0")
+    fake.end(chief)
+    fake.conclude("chief", "Complete")
+    assert platform.job(job).state is State.SUCCEEDED
+    with pytest.raises(InputError, match="it runs; `launch submit stop"):
+        platform.delete(job)
+    assert "Job" in kinds(fake)
+    platform.stop(job)
+    platform.delete(job)
+    assert not fake.objects
+
+
 def test_stopping_what_has_ended(
     fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
 ) -> None:

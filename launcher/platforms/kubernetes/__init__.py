@@ -142,7 +142,8 @@ class Kubernetes:
         left = [(kind, o) for kind in kinds for o in self._client.find(kind, f"{RUN}={job_id}")]
         if not runs and not left:
             raise self._none(job_id)
-        if runs and not self.job(job_id).state.is_final:
+        at_work = any(run["kind"] == "Job" and states.has_pods(run) for run in runs)
+        if at_work or (runs and not self.job(job_id).state.is_final):
             what = f"it runs; `launch submit stop --platform kubernetes {job_id}` ends it"
             raise InputError(Problem(job_id, what))
         for kind, each in [*((run["kind"], run) for run in runs), *left]:
