@@ -159,11 +159,15 @@ def _python(source: str, where: str, findings: list[Problem]) -> str:
     if _is_python(source):
         return source
     lines: list[str] = []
-    for line in source.split("\n"):
+    given = iter(source.split("\n"))
+    for line in given:
         magic = _MAGIC.fullmatch(line)
         is_help = line.rstrip().endswith("?") or line.lstrip().startswith("?")
         if (magic or is_help) and not _is_within("\n".join(lines)):
-            lines += _translated(line, magic, where, findings)
+            more = 0
+            while line.endswith("\\"):
+                line, more = f"{line[:-1].rstrip()} {next(given, '').lstrip()}", more + 1
+            lines += [*_translated(line, _MAGIC.fullmatch(line), where, findings), *[""] * more]
         else:
             lines.append(line)
     return "\n".join(lines)

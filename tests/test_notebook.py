@@ -75,6 +75,20 @@ def test_magics(tmp_path: Path) -> None:
     assert ran(made, tmp_path) == "timed\nb c None 3\n\n%no magic\n\n"
 
 
+def test_a_shell_line_over_several(tmp_path: Path) -> None:
+    """It is left out to its end, and later lines keep their numbers."""
+    cell = "!pip install a \\\n    b \\\n    c\nfiles = !ls \\\n  -l\nprint(files)"
+    made = script_of(notebook(tmp_path, cell))
+    hint = "; what it installs belongs into the Dockerfile"
+    assert said(made) == [
+        f"cell 1: left out: !pip install a b c{hint}",
+        "cell 1: left out: files = !ls -l",
+    ]
+    assert ran(made, tmp_path) == "None\n"
+    with pytest.raises(InputError, match="cell 1 line 7: not Python"):
+        script_of(notebook(tmp_path, f"{cell}\nif x"))
+
+
 @pytest.mark.parametrize(
     "flags",
     [

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -678,6 +679,30 @@ def test_waiting_for_the_job(lab: Launching, fake: FakeKubernetes) -> None:
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     assert err.splitlines()[-1].endswith("failed (FailedIndexes)")
+
+
+def test_interrupted_before_and_while_it_is_undone(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal before anything is made leaves nothing; a second one names what stays."""
+    create, when = client.Client.create, ["lab-1"]
+
+    def interrupted(self: client.Client, made: dict[str, Any]) -> None:
+        if made["metadata"]["name"] == when[0]:
+            signal.raise_signal(signal.SIGINT)
+        create(self, made)
+
+    monkeypatch.setattr(client.Client, "create", interrupted)
+    platform = Kubernetes(SENT, environ)
+    with pytest.raises(KeyboardInterrupt):
+        sent(platform, tmp_path)
+    assert not fake.objects
+    when[:] = ["lab-1-worker"]
+    monkeypatch.setattr(client.Client, "remove", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(HostError, match=r"interrupted\nwhat .* before 2 of its objects") as caught:
+        sent(platform, tmp_path)
+    assert "stop --platform kubernetes lab-1`" in str(caught.value)
+    assert kinds(fake) == ["Service", "Job"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 from launcher.errors import HostError
 
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+_NO_KUBECONFIG = (
+    "no kubeconfig; expected one there, or where $KUBECONFIG says (without --apply the manifests "
+    "are printed, for `kubectl apply -f`)"
+)
 
 
 class Access(NamedTuple):
@@ -68,10 +72,7 @@ def access(environ: Mapping[str, str], context: str | None, namespace: str | Non
             load_incluster_config(client_configuration=configuration)
             named = _own_namespace()
         elif not found:
-            raise HostError(
-                f"{file}: no kubeconfig; expected one there, or where $KUBECONFIG says (without "
-                "--apply the manifests are printed, for `kubectl apply -f`)"
-            )
+            raise HostError(f"{file}: {_NO_KUBECONFIG}")
         else:
             named = _load(configuration, file, context, folder)
         _without_ends(configuration)

@@ -1,7 +1,6 @@
 """All objects of a run made on a cluster, or none of them: also where sending is interrupted."""
 
 import signal
-from collections.abc import Sequence
 from types import FrameType
 
 from launcher import stop_signals
@@ -47,16 +46,16 @@ def _is_doubtful(error: HostError) -> bool:
     return not isinstance(error, Refused) or error.status in NOT_NOW
 
 
-def _left(client: Client, begun: Sequence[Object], name: str, *, is_doubtful: bool) -> str:
+def _left(client: Client, begun: list[Object], name: str, *, is_doubtful: bool) -> str:
     """Remove what was made; return what is said of what stays.
 
     begun: what was made, and the one that failed; that is ours only where `is_doubtful`.
     """
-    *made, last = begun
+    made, failed = begun[:-1], begun[-1:]
     problems: list[str] = []
     try:
-        if is_doubtful:
-            _remove(client, last, problems, check=True)
+        if is_doubtful and failed:
+            _remove(client, failed[0], problems, check=True)
         while made:
             _remove(client, made[-1], problems)
             made.pop()
