@@ -63,13 +63,21 @@ def attend(
     Raises OSError where the command cannot be started.
     """
     chief = Address.parse(environ[CHIEF])
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, forward)
     with subprocess.Popen(command, env=dict(environ)) as child:
-
-        def forward(number: int, _frame: FrameType | None) -> None:
-            child.send_signal(number)
-
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, forward)
+        started.append(child)
+        for each in early:
+            child.send_signal(each)
         if config.role in (Role.SERVE, Role.EVALUATE):
             return _follow(child, chief, limits or Limits.read(environ))
         code = _code(child.wait())

@@ -106,3 +106,30 @@ def test_sigterm_reaches_the_command(launching: Launching) -> None:
         assert process.stdout and process.stdout.readline() == "up\n"
         process.terminate()
         assert process.wait(DEADLINE_S) == 42
+
+
+def test_sigterm_while_the_command_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes before the command can be told is told as soon as it can be."""
+    wrong: list[int] = []
+    kept = [
+        (number, signal.signal(number, lambda number, _: wrong.append(number)))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    ]
+
+    class Slow(subprocess.Popen[bytes]):
+        """A process that is there before whoever started it knows."""
+
+        def __init__(self, command: list[str], env: dict[str, str]) -> None:
+            super().__init__(command, env=env)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    config = TfConfig.parse(
+        '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}'
+    )
+    try:
+        code = attend(["sleep", "3"], {"LAUNCH_CHIEF": "a:1"}, config)
+    finally:
+        for number, handler in kept:
+            signal.signal(number, handler)
+    assert (code, wrong) == (128 + signal.SIGTERM, [])
