@@ -10,7 +10,7 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from launcher.errors import HostError, InputError, Problem
@@ -33,7 +33,6 @@ else:
     ): _call(values, argv, known_only=True)
 """
 _MAGIC = re.compile(r"(?P<indent>\s*)(?P<to>[A-Za-z_][\w., ]*=\s*)?(?P<what>[%!].*)")
-_FUTURE = re.compile(r"^from\s+__future__\s+import\s+.*$", re.M)
 _AROUND_PYTHON = ("%%time", "%%timeit", "%%capture", "%%prun")
 _ENV = re.compile(r"%(?:set_)?env\s+([A-Za-z_]\w*)(?:\s*=\s*|\s+)(.*)")
 _STATEMENT = re.compile(r"%(?:time|timeit|prun)\s+([^-].*)")
@@ -61,26 +60,7 @@ def script_of(path: str) -> Script:
         raise HostError(f"{error.name} is missing; {what}") from None
     notebook = _read(path)
     findings: list[Problem] = []
-    problems: list[Problem] = []
-    futures: list[str] = []
-    number = 0
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        number += 1
-        where = f"{path} cell {number}"
-        cell.source = _python(cell.source, where, findings)
-        try:
-            ast.parse(cell.source)
-        except (SyntaxError, ValueError) as error:
-            line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            problems.append(Problem(f"{where}{line}", f"not Python: {error.args[0]}"))
-        futures += _FUTURE.findall(cell.source)
-        cell.source = _FUTURE.sub("", cell.source)
-    if not number:
-        problems.append(Problem(path, "expected code, there is no cell with any"))
-    if problems:
-        raise InputError(problems)
+    futures = _made_python(notebook.cells, path, findings)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that IPython is missing, which would make magics calls
         body, _ = PythonExporter(exclude_input_prompt=True).from_notebook_node(
@@ -88,7 +68,69 @@ def script_of(path: str) -> Script:
         )
     body = body.removeprefix("#!/usr/bin/env python\n").removeprefix("# coding: utf-8\n")
     head = [f"{MARK}{path.rpartition('/')[2]}", *dict.fromkeys(futures), _FLAGS]
-    return Script("\n".join(head) + body.rstrip() + "\n", tuple(findings))
+    text = "\n".join(head) + body.rstrip() + "\n"
+    if problem := _problem(text, path):  # cells that are Python one by one
+        raise InputError(problem._replace(where=path))
+    return Script(text, tuple(findings))
+
+
+def _made_python(
+    cells: Iterable["nbformat.NotebookNode"],  # type: ignore[name-defined]  # noqa: F821
+    path: str,
+    findings: list[Problem],
+) -> list[str]:
+    """Make the cells Python; return their imports from __future__, which a script has first."""
+    problems: list[Problem] = []
+    futures: list[str] = []
+    number = 0
+    for cell in cells:
+        if cell.cell_type != "code":  # becomes comments
+            cell.source = cell.source.encode(errors="replace").decode()
+            continue
+        number += 1
+        where = f"{path} cell {number}"
+        source = _python(cell.source, where, findings)
+        if problem := _problem(source, where):
+            problems.append(problem)
+        else:
+            cell.source = _without_futures(source, futures)
+    if not number:
+        problems.append(Problem(path, "expected code, there is no cell with any"))
+    if problems:
+        raise InputError(problems)
+    return futures
+
+
+def _problem(source: str, where: str) -> Problem | None:
+    """Return why a script cannot have this source; what only a notebook runs is among it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what Python takes all the same
+            compile(source, "<cell>", "exec", dont_inherit=True)
+    except UnicodeEncodeError:
+        return Problem(where, "not Python: expected UTF-8 text")
+    except SyntaxError as error:
+        return Problem(f"{where} line {error.lineno}", f"not Python: {error.args[0]}")
+    except ValueError as error:
+        return Problem(where, f"not Python: {error.args[0]}")
+    return None
+
+
+def _without_futures(source: str, futures: list[str]) -> str:
+    """Return a cell without its imports from __future__, which are added to `futures`."""
+    lines = source.encode().splitlines(keepends=True)  # a node's columns count bytes
+    found = [
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ImportFrom) and node.module == "__future__"
+    ]
+    for node in reversed(found):
+        first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
+        before, after = lines[first][: node.col_offset], lines[last][node.end_col_offset :]
+        is_alone = not before.strip() and not after.partition(b"#")[0].strip()
+        lines[first : last + 1] = [before + (b"" if is_alone else b"pass") + after]
+    futures += map(ast.unparse, found)
+    return b"".join(lines).decode()
 
 
 def _read(path: str) -> "nbformat.NotebookNode":  # type: ignore[name-defined]  # noqa: F821
@@ -117,11 +159,15 @@ def _python(source: str, where: str, findings: list[Problem]) -> str:
     if _is_python(source):
         return source
     lines: list[str] = []
-    for line in source.split("\n"):
+    given = iter(source.split("\n"))
+    for line in given:
         magic = _MAGIC.fullmatch(line)
         is_help = line.rstrip().endswith("?") or line.lstrip().startswith("?")
         if (magic or is_help) and not _is_within("\n".join(lines)):
-            lines += _translated(line, magic, where, findings)
+            more = 0
+            while line.endswith("\\"):
+                line, more = f"{line[:-1].rstrip()} {next(given, '').lstrip()}", more + 1
+            lines += [*_translated(line, _MAGIC.fullmatch(line), where, findings), *[""] * more]
         else:
             lines.append(line)
     return "\n".join(lines)

@@ -75,6 +75,20 @@ def test_magics(tmp_path: Path) -> None:
     assert ran(made, tmp_path) == "timed\nb c None 3\n\n%no magic\n\n"
 
 
+def test_a_shell_line_over_several(tmp_path: Path) -> None:
+    """It is left out to its end, and later lines keep their numbers."""
+    cell = "!pip install a \\\n    b \\\n    c\nfiles = !ls \\\n  -l\nprint(files)"
+    made = script_of(notebook(tmp_path, cell))
+    hint = "; what it installs belongs into the Dockerfile"
+    assert said(made) == [
+        f"cell 1: left out: !pip install a b c{hint}",
+        "cell 1: left out: files = !ls -l",
+    ]
+    assert ran(made, tmp_path) == "None\n"
+    with pytest.raises(InputError, match="cell 1 line 7: not Python"):
+        script_of(notebook(tmp_path, f"{cell}\nif x"))
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -102,6 +116,47 @@ def test_a_cell_that_is_no_python(tmp_path: Path) -> None:
     first, second = caught.value.problems
     assert first.where.endswith("nb.ipynb cell 2 line 1") and first.what.startswith("not Python: ")
     assert second.where.endswith("nb.ipynb cell 3 line 1")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "from __future__ import (\n    annotations,\n    division,\n)",
+        "'é'; from __future__ import annotations ; y = 1",
+        "from __future__ import annotations, \\\n    division  # both",
+        "from __future__ import annotations; from __future__ import division",
+    ],
+)
+def test_imports_from_the_future_come_first(tmp_path: Path, cell: str) -> None:
+    """However they are written; what stands beside them stays."""
+    rest = "def f(x: Unknown): pass\nprint(f.__annotations__, globals().get('y', 1), z)"
+    made = script_of(notebook(tmp_path, "x = 1", f"{cell}\nz = 2\n", rest))
+    assert ran(made, tmp_path) == "{'x': 'Unknown'} 1 2\n"
+    assert made.text.count("__future__") == cell.count("__future__")
+
+
+@pytest.mark.parametrize(
+    ("cells", "where", "what"),
+    [
+        (["import asyncio\nawait asyncio.sleep(0)"], "cell 1 line 2", "outside"),
+        (["x = 1", "return 3"], "cell 2 line 1", "outside"),
+        (["x = 1\nfrom __future__ import division"], "cell 1 line 2", "beginning"),
+        (["x = '\ud800'"], "cell 1", "UTF-8"),
+        (["x = 1", "global x"], "nb.ipynb", "global"),
+    ],
+)
+def test_what_only_a_notebook_runs(tmp_path: Path, cells: list[str], where: str, what: str) -> None:
+    """What would fail in the job alone is told before anything is built."""
+    with pytest.raises(InputError) as caught:
+        script_of(notebook(tmp_path, *cells))
+    (problem,) = caught.value.problems
+    assert problem.where.endswith(where) and what in problem.what
+
+
+def test_words_that_are_no_text(tmp_path: Path) -> None:
+    """A comment that UTF-8 cannot hold costs no run."""
+    made = script_of(notebook(tmp_path, "print(1)", text="a \ud800 b"))
+    assert "# a ? b" in made.text and ran(made, tmp_path) == "1\n"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": 7}', '{"nbformat": 4, "cells": [3]}'])

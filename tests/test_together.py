@@ -5,14 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
 from launcher import together
 from launcher.address import Address
 from launcher.tf_config import TfConfig
-from launcher.together import Limits, attend
+from launcher.together import attend
 from tests.conftest import DEADLINE_S, Launching
 
 FOREVER = ["sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done"]
@@ -54,27 +53,32 @@ def test_a_chief_that_failed_tells_nobody(launching: Launching) -> None:
     assert together._ask(Address("127.0.0.1", port)) is None
 
 
-@pytest.mark.parametrize(
-    ("limits", "listens"), [(Limits(gone_s=0.1), True), (Limits(start_s=0.1), False)]
-)
-def test_a_chief_that_is_lost(
-    monkeypatch: pytest.MonkeyPatch, limits: Limits, listens: bool
-) -> None:
-    """A server whose chief went without a word, or never came, ends with 1."""
-    monkeypatch.setattr(together, "LOOK_S", 0.05)
+@pytest.mark.parametrize("given", ["0.1", "soon", None])
+def test_a_chief_that_is_lost(monkeypatch: pytest.MonkeyPatch, given: str | None) -> None:
+    """A server whose chief went without a word ends with 1, once its time to come back is over.
+
+    One that has not come yet is waited for: its machine may be pending for hours.
+    """
+    clock = 0.0
+    calls = 0
+    monkeypatch.setattr(together, "LOOK_S", 0.01)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    asked: list[float] = []
 
     def ask(_chief: object) -> bytes | None:
-        asked.append(time.monotonic())
-        return b"PRI" if listens and len(asked) < 3 else None
+        nonlocal clock, calls
+        calls += 1
+        clock += 86_400 if calls < 5 else 50
+        return b"PRI" if calls == 5 else None
 
     monkeypatch.setattr(together, "_ask", ask)
+    monkeypatch.setattr(together, "monotonic", lambda: clock)
     config = TfConfig.parse(
         '{"cluster": {"chief": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}, '
         '"task": {"type": "worker", "index": 0}}'
     )
-    assert attend(FOREVER, {"LAUNCH_CHIEF": "a:1"}, config, limits) == 1
+    env = {"LAUNCH_CHIEF": "a:1", **({"LAUNCH_CHIEF_GONE_S": given} if given else {})}
+    assert attend(FOREVER, env, config) == 1
+    assert calls == (6 if given == "0.1" else 8)
 
 
 def test_a_server_that_ends_by_itself(launching: Launching) -> None:
@@ -102,3 +106,30 @@ def test_sigterm_reaches_the_command(launching: Launching) -> None:
         assert process.stdout and process.stdout.readline() == "up\n"
         process.terminate()
         assert process.wait(DEADLINE_S) == 42
+
+
+def test_sigterm_while_the_command_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal that comes before the command can be told is told as soon as it can be."""
+    wrong: list[int] = []
+    kept = [
+        (number, signal.signal(number, lambda number, _: wrong.append(number)))
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    ]
+
+    class Slow(subprocess.Popen[bytes]):
+        """A process that is there before whoever started it knows."""
+
+        def __init__(self, command: list[str], env: dict[str, str]) -> None:
+            super().__init__(command, env=env)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Slow)
+    config = TfConfig.parse(
+        '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "chief", "index": 0}}'
+    )
+    try:
+        code = attend(["sleep", "3"], {"LAUNCH_CHIEF": "a:1"}, config)
+    finally:
+        for number, handler in kept:
+            signal.signal(number, handler)
+    assert (code, wrong) == (128 + signal.SIGTERM, [])

@@ -3,12 +3,13 @@
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launcher.cli.arguments import PACK_OPTIONS, Words, parse
-from launcher.cli.platform import own_options
+from launcher.cli.platform import own_image, own_options
 from launcher.cli.submit import Asked, request_of, send, usage
 from launcher.errors import InputError, Problem
 
@@ -32,6 +33,8 @@ def main(words: list[str]) -> int:
 
     if "submit" in asked.options and any(option.name == "apply" for option in own):
         asked.options["apply"] = ""
+    if problems := [*_unsent(asked.options)]:
+        raise InputError(problems)
     if notebook := asked.options.get("notebook"):
         script = _from_notebook(notebook)
         asked = asked._replace(rest=[script, *asked.rest], separated=False)
@@ -40,6 +43,14 @@ def main(words: list[str]) -> int:
     except BuildFailed as error:
         say_failed(error, as_json=True)
         return 1
+
+
+def _unsent(options: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield what has a meaning only for a run that is submitted."""
+    if "submit" not in options:
+        for name in ("apply", "wait"):
+            if name in options:
+                yield Problem(f"--{name}", "expected --submit too: without it nothing is sent")
 
 
 def _from_notebook(path: str) -> str:
@@ -54,13 +65,24 @@ def _from_notebook(path: str) -> str:
                 if not file.readline().startswith(MARK):
                     what = f"is there already, and not made from {path}; rename one of them"
                     raise InputError(Problem(script, what))
-        with open(script, "w", encoding="utf-8") as file:
-            file.write(made.text)
+        _replace(script, made.text.encode())
     except OSError as error:
         raise InputError(Problem(script, f"cannot be written: {error.strerror}")) from None
     for finding in made.findings:
         print(f"launch: {finding}", file=sys.stderr)
     return script if "/" in script else f"./{script}"
+
+
+def _replace(path: str, content: bytes) -> None:
+    """Write a file, all of it or none."""
+    aside = f"{path}.new"
+    try:
+        Path(aside).write_bytes(content)
+        os.replace(aside, path)
+    except OSError:
+        with suppress(OSError):
+            os.remove(aside)
+        raise
 
 
 def _pack(asked: Words) -> int:
@@ -73,6 +95,10 @@ def _pack(asked: Words) -> int:
         except InputError as error:
             problems += error.problems
         image = wanted.request.spec.image if wanted else None
+        if wanted and (other := own_image(asked.options)):
+            at = wanted.request.spec.source.where(f"platforms.{asked.options['platform']}.image")
+            what = f"expected none with launch pack: {other} would run, not the image that is built"
+            problems.append(Problem(at, what))
         try:
             build = _build(asked.options, image, empty)
         except InputError as error:
@@ -102,6 +128,9 @@ def _build(options: Mapping[str, str], image: str | None, empty: str) -> "Build"
     from launcher.building import repository, request
 
     context, file = options.get("context", "."), options.get("file")
+    if not os.path.isdir(context):
+        what = "expected a folder, this is a file" if os.path.exists(context) else "no such folder"
+        raise InputError(Problem(f"--context {context}", what))
     if not file and image and not any(Path(context, f).is_file() for f in request.DEFAULT_FILES):
         context, file = empty, os.path.join(empty, "Dockerfile")
         Path(file).write_text(f"FROM {image}\n", encoding="utf-8")

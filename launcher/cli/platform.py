@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
+from typing import Any
 
 from launcher import config, platforms
 from launcher.errors import HostError, InputError, Problem
@@ -27,6 +28,21 @@ def reach(options: Mapping[str, str], environ: Mapping[str, str]) -> Platform:
     Raises:
         InputError: there is no such platform, or the file has problems.
     """
+    kind, settings = _found(options)
+    return kind(settings, environ)
+
+
+def own_image(options: Mapping[str, str]) -> str | None:
+    """Return the image that the platform's settings name in the place of the file's, if any.
+
+    Raises InputError as `reach` does.
+    """
+    _, settings = _found(options)
+    return getattr(settings, "image", None)
+
+
+def _found(options: Mapping[str, str]) -> tuple[type[Platform], Any]:
+    """Return a platform and its settings: those of the file, with the options' in their place."""
     name = options.get("platform") or ""
     if not name:
         raise InputError(Problem("--platform", "expected the NAME of a platform, before TRAINER"))
@@ -38,7 +54,7 @@ def reach(options: Mapping[str, str], environ: Mapping[str, str]) -> Platform:
         for option in platforms.options_of(name)
         if option.name in options
     }
-    return kind(settings._replace(**over) if over else settings, environ)
+    return kind, settings._replace(**over) if over else settings
 
 
 def own_options(words: Sequence[str]) -> tuple[Option, ...]:

@@ -99,7 +99,8 @@ class Platform(Protocol):
 
     Settings: a NamedTuple of what `platforms.NAME` of cluster.yaml may say; its hints decide what
         is accepted, its docstring's `key: text` lines are what users read (see
-        launcher.cluster_file). Every key has a default.
+        launcher.cluster_file). Every key has a default. One named `image` stands in the place of
+        the file's.
 
     options: what `launch submit --platform NAME` takes beside its own options; each one's value,
         or true for a switch, becomes the key of its name in the settings. One named `apply` says

@@ -11,6 +11,7 @@ import yaml
 
 from launcher.cli import main
 from launcher.engine import Engine
+from launcher.notebook import MARK
 from tests.building.conftest import Registry
 from tests.building.places import BUSYBOX
 from tests.conftest import Launching
@@ -120,6 +121,10 @@ def test_a_build_that_fails(lab: Launching, engine: Engine) -> None:
         ),
         (["-t", "lab/x", "--notebook", "none.ipynb"], "none.ipynb: cannot be read"),
         (["-t", "lab/x"], "(see launch pack --help)"),
+        (["-t", "lab/x", "--wait", "./train.py"], "--wait: expected --submit too"),
+        (["-t", "lab/x", "--apply", "--notebook", "n.ipynb"], "--apply: expected --submit too"),
+        (["-t", "lab/x", "--context", "/none", "./train.py"], "--context /none: no such folder"),
+        (["-t", "lab/x", "--context", "train.py", "./train.py"], "expected a folder, this is a"),
     ],
 )
 def test_wrong_words(
@@ -134,6 +139,33 @@ def test_wrong_words(
     monkeypatch.chdir(lab.folder)
     assert main([*ON, *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_context_must_be_there_for_an_image_alone(
+    lab: Launching, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that is not there is told, though the file's image would do without one."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///none")
+    monkeypatch.chdir(lab.folder)
+    lab.cluster(f"image: lab/base\n{CLUSTER}")
+    assert main([*ON, "-t", "reg.lab/lab/x", "--context", "/none", "./train.py"]) == 2
+    assert "--context /none: no such folder" in capsys.readouterr().err
+
+
+def test_an_image_that_would_not_run(
+    lab: Launching, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A platform whose settings name another image is refused before anything is built."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///none")
+    monkeypatch.chdir(lab.folder)
+    lab.write("Dockerfile", "FROM scratch\n")
+    lab.cluster(
+        "image: lab/base\ntasks: {chief: {}}\n"
+        "platforms:\n  slurm: {container: apptainer, image: old.sif}\n"
+    )
+    assert main(["pack", "--platform", "slurm", "-t", "reg.lab/lab/x", "./train.py"]) == 2
+    said = capsys.readouterr().err
+    assert "cluster.yaml:4 platforms.slurm.image: expected none" in said and "old.sif" in said
 
 
 def test_all_that_is_wrong_at_once(lab: Launching) -> None:
@@ -160,6 +192,19 @@ def test_a_script_of_the_users_own_stays(lab: Launching, tmp_path: Path) -> None
     done = lab.run(*ON, "-t", "lab/x", "--notebook", "train.ipynb")
     assert done.code == 2 and "train.py: is there already" in done.err
     assert (lab.folder / "train.py").read_text() == "import helper\n"
+
+
+def test_a_script_that_cannot_be_written(
+    lab: Launching, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a failure leaves is the script as it was, which is the launcher's to replace."""
+    monkeypatch.chdir(lab.folder)
+    lab.write("nb.ipynb", notebook("1"))
+    lab.write("nb.py", f"{MARK}nb.ipynb\n")
+    lab.write("nb.py.new/x", "in the way")
+    assert main([*ON, "-t", "lab/x", "--notebook", "nb.ipynb"]) == 2
+    assert "nb.py: cannot be written: Is a directory" in capsys.readouterr().err
+    assert (lab.folder / "nb.py").read_text() == f"{MARK}nb.ipynb\n"
 
 
 def test_help(lab: Launching) -> None:

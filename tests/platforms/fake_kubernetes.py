@@ -3,7 +3,8 @@
 It keeps objects as the real one does as far as the launcher relies on it: names are taken once,
 a list has pages and honours label selectors, a merge patch changes what it names, a Job's pods go
 when it is suspended or removed. What tests want to happen in the cluster they say with `run`,
-`end` and `write`. Faults are asked for ahead: `fail` for answers, `cut` for logs.
+`end` and `write`. Faults are asked for ahead: `fail` for answers, `hold` for
+one that never comes, `cut` for logs.
 """
 
 import json
@@ -60,16 +61,18 @@ class FakeKubernetes:
         self.asked: list[Asked] = []
         self.faults: list[Fault] = []
         self.has_tfjobs = True
+        self.hold = "no task type"  # whose Job is made, and the answer never comes
         self.changed = threading.Condition()
         self._logs: dict[str, list[bytes]] = {}
         self._cuts: dict[str, int] = {}
+        self._crashed: set[str] = set()
         self._clock = 0
         self.page_size = 500
 
     # what happens in the cluster
 
-    def run(self, task: str, node: str = "node-1") -> str:
-        """Have a task's pod run; return the pod's name."""
+    def run(self, task: str, node: str = "node-1", name: str = "") -> str:
+        """Have a task's pod run; return the pod's name, `name` where another had it before."""
         with self.changed:
             kind, _, index = task.partition(":")
             job = self._job_of(kind)
@@ -77,10 +80,10 @@ class FakeKubernetes:
                 replica["template"] for name, replica in job["spec"]["tfReplicaSpecs"].items()
                 if name.lower() == kind
             )  # fmt: skip
-            name = f"{job['metadata']['name']}-{index}-{len(self._logs):05d}"
+            name = name or f"{job['metadata']['name']}-{index}-{len(self._logs):05d}"
             metadata = {**json.loads(json.dumps(template["metadata"])), "name": name}
             metadata.setdefault("annotations", {})[_INDEX] = index
-            metadata["creationTimestamp"] = self._now()
+            metadata["creationTimestamp"] = metadata["uid"] = self._now()
             metadata["owner"] = job["metadata"]["name"]
             pod = {
                 "metadata": metadata,
@@ -101,6 +104,19 @@ class FakeKubernetes:
                 self._logs[pod].append(f"{stamp} {line}\n".encode())
             if cut:
                 self._cuts[pod] = len(self._logs[pod])
+            self.changed.notify_all()
+
+    def crash(self, pod: str) -> None:
+        """Have a pod's container end; its log stays, and ends, until it starts again."""
+        with self.changed:
+            self._crashed.add(pod)
+            self.changed.notify_all()
+
+    def start_again(self, pod: str) -> None:
+        """Have a pod's container start again, with a log of its own."""
+        with self.changed:
+            self._crashed.discard(pod)
+            self._logs[pod] = []
             self.changed.notify_all()
 
     def end(self, pod: str, code: int = 0) -> None:
@@ -205,13 +221,14 @@ class FakeKubernetes:
 
     def log(self, pod: str, *, follow: bool) -> Iterator[bytes | None]:
         """Yield a log's parts as they come; None where the connection is to break."""
-        sent = 0
+        sent, log = 0, self._logs[pod]
         while True:
             with self.changed:
-                lines = self._logs[pod][sent:]
+                lines = log[sent:]
                 cut = self._cuts.get(pod)
                 known = self.objects.get(("Pod", pod))
                 over = known is None or known["status"]["phase"] != "Running"
+                over = over or pod in self._crashed or log is not self._logs[pod]
                 if not lines and not over and follow and cut is None:
                     self.changed.wait(0.05)
                     continue
@@ -283,6 +300,14 @@ def _handler(fake: FakeKubernetes) -> type[BaseHTTPRequestHandler]:
                     status, value = fake.answer(method, url.path, query, body)
             except Exception as error:  # the published forms do not have it
                 status, value = 422, _status(422, str(error)[:300])
+            if (
+                method == "POST"
+                and body
+                and body["metadata"]["labels"].get("launch/task") == fake.hold
+            ):
+                self.rfile.read(1)  # until the client has gone
+                self.close_connection = True
+                return None
             return self._send(status, value)
 
         def _fault(self, method: str, path: str) -> Fault | None:

@@ -2,12 +2,16 @@
 
 import base64
 import json
+import signal
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -176,6 +180,24 @@ def test_deleting_what_kubernetes_has_left(
             platform.delete(gone)
 
 
+def test_deleting_what_still_has_pods(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """A run whose evaluator still evaluates has succeeded, and is not deleted until it stops."""
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path, "image: lab/img\ntasks: {chief: {}, evaluator: {}}\n")
+    chief, _ = fake.run("chief:0"), fake.run("evaluator:0")
+    fake.end(chief)
+    fake.conclude("chief", "Complete")
+    assert platform.job(job).state is State.SUCCEEDED
+    with pytest.raises(InputError, match="it runs; `launch submit stop"):
+        platform.delete(job)
+    assert "Job" in kinds(fake)
+    platform.stop(job)
+    platform.delete(job)
+    assert not fake.objects
+
+
 def test_stopping_what_has_ended(
     fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -281,6 +303,105 @@ def test_logs_are_followed_to_the_end(
     assert [line.text for line in heard if line.source == "worker:0"] == ["late", "bye"]
 
 
+@contextmanager
+def following_all(platform: Kubernetes, job: str, fake: FakeKubernetes) -> Iterator[list[Line]]:
+    """Yield the lines that are heard; behind the block the run ends, and they do."""
+    heard: list[Line] = []
+    thread = threading.Thread(target=lambda: heard.extend(_told(platform, job, heard)))
+    thread.start()
+    try:
+        yield heard
+    finally:
+        for (kind, name), pod in list(fake.objects.items()):
+            if kind == "Pod" and pod["status"]["phase"] == "Running":
+                fake.end(name)
+        for task in ("chief", "worker"):
+            fake.conclude(task, "Complete")
+        thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+
+
+def of_logs(fake: FakeKubernetes) -> list[dict[str, str]]:
+    """Return how logs were asked for."""
+    return [asked.query for asked in fake.asked if asked.path.endswith("/log")]
+
+
+def test_a_container_that_starts_again_is_followed(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is down, its old lines are told once, and it is not asked in one go."""
+    monkeypatch.setattr(following, "LOOK_S", 0.0123)
+    waits: list[float] = []
+    sleep = time.sleep
+
+    def told(wait_s: float) -> None:
+        waits.append(wait_s)
+        sleep(wait_s)
+
+    monkeypatch.setattr(time, "sleep", told)
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    chief = fake.run("chief:0")
+    with following_all(platform, job, fake) as heard:
+        fake.write(chief, "before")
+        until(lambda: len(heard) == 1, "the line before")
+        fake.crash(chief)
+        until(lambda: len(of_logs(fake)) > 25, "many looks")
+        fake.start_again(chief)
+        fake.write(chief, "after")
+        until(lambda: len(heard) == 2, "the line after")
+    assert [line.text for line in heard] == ["before", "after"]
+    assert waits.count(0.0123) >= 20
+
+
+def test_a_pod_that_takes_anothers_name_is_followed(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """A pod is known by its uid: an operator gives a later one the same name."""
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    chief = fake.run("chief:0")
+    with following_all(platform, job, fake) as heard:
+        fake.write(chief, "first")
+        until(lambda: len(heard) == 1, "the first pod")
+        fake.end(chief, 1)
+        until(lambda: len(of_logs(fake)) == 2, "the last look at it")
+        fake.run("chief:0", name=chief)
+        fake.write(chief, "second")
+        until(lambda: len(heard) == 2, "the second pod")
+    assert [line.text for line in heard] == ["first", "second"]
+
+
+def test_opening_a_log_is_tried_again(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """A server that is busy for a moment ends no log, and it is the task's own container's."""
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    fake.write(fake.run("chief:0"), "line")
+    fake.fail("GET", "/log", 503)
+    fake.fail("GET", "/log", 0)
+    with following_all(platform, job, fake) as heard:
+        until(lambda: len(heard) == 1, "the line")
+    assert {query["container"] for query in of_logs(fake)} == {"tensorflow"}
+
+
+def test_a_silent_log_is_opened_anew(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that brings nothing for long may be dead: another takes its place."""
+    monkeypatch.setattr(client, "_FOLLOWING_S", (10, 0.05))
+    platform = Kubernetes(SENT, environ)
+    job = sent(platform, tmp_path)
+    chief = fake.run("chief:0")
+    with following_all(platform, job, fake) as heard:
+        fake.write(chief, "before")
+        until(lambda: len(of_logs(fake)) > 2, "another connection")
+        fake.write(chief, "after")
+        until(lambda: len(heard) == 2, "both lines")
+    assert [line.text for line in heard] == ["before", "after"]
+
+
 def _told(platform: Kubernetes, job: str, heard: list[Line]) -> Iterator[Line]:
     for line in platform.logs(job, follow=True):
         heard.append(line)
@@ -356,6 +477,29 @@ def test_what_was_made_goes_where_the_rest_is_refused(
         sent(platform, tmp_path)
 
 
+def test_nothing_is_left_of_what_came_through_unheard(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """An object that was made though every answer was lost goes too."""
+    fake.fail("POST", "/jobs", 0, done=True)
+    fake.fail("POST", "/jobs", 0, times=4)
+    with pytest.raises(HostError, match="cannot be reached"):
+        sent(Kubernetes(SENT, environ), tmp_path)
+    assert not fake.objects
+
+
+def test_removing_goes_on_past_a_failure(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """What can be removed is; the error names the run that has the rest."""
+    fake.fail("POST", "/jobs", 201, done=True)
+    fake.fail("POST", "/jobs", 403)
+    fake.fail("DELETE", "/jobs", 403)
+    with pytest.raises(HostError, match="delete") as caught:
+        sent(Kubernetes(SENT, environ), tmp_path)
+    assert kinds(fake) == ["Job"] and "stop --platform kubernetes lab-1`" in str(caught.value)
+
+
 @pytest.mark.parametrize("body", ["<html>gateway</html>", "[1]", "null", '{"items": 7', ""])
 def test_answers_that_are_none_of_kubernetes(
     fake: FakeKubernetes, environ: dict[str, str], body: str
@@ -383,12 +527,36 @@ def test_nobody_there(tmp_path: Path) -> None:
         Kubernetes(SENT._replace(context="no-such"), environ).jobs()
 
 
+def test_no_folder_of_a_run_that_cannot_be_sent(tmp_path: Path) -> None:
+    """Without a kubeconfig nothing is written either."""
+    with pytest.raises(HostError, match="no kubeconfig"):
+        sent(Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "none")}), tmp_path)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_login_that_is_not_taken(server: str, tmp_path: Path) -> None:
     """A token that the server does not take is told as one, and not shown."""
     (tmp_path / "kubeconfig").write_text(kubeconfig(server, "stale-token"))
     with pytest.raises(HostError, match=r"Unauthorized \(401\); the kubeconfig's login") as caught:
         Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "kubeconfig")}).jobs()
     assert "stale-token" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["SECRET\nX: y", "SECRET\u0447", "SECRET\rX", "SECRET\0x"])
+def test_a_token_that_no_header_holds(
+    server: str, tmp_path: Path, token: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is said to be none, and not shown."""
+    (tmp_path / "kubeconfig").write_text(kubeconfig(server, token))
+    with pytest.raises(HostError, match="login") as caught:
+        Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "kubeconfig")}).jobs()
+    assert "SECRET" not in f"{caught.value}{capfd.readouterr()}"
+
+
+def test_a_token_with_a_line_end(server: str, tmp_path: Path) -> None:
+    """A token that was read from a file, with the end of its line, is taken."""
+    (tmp_path / "kubeconfig").write_text(kubeconfig(server, f"{TOKEN}\n"))
+    assert Kubernetes(SENT, {"KUBECONFIG": str(tmp_path / "kubeconfig")}).jobs() == []
 
 
 def test_which_namespace(environ: dict[str, str], tmp_path: Path) -> None:
@@ -511,6 +679,44 @@ def test_waiting_for_the_job(lab: Launching, fake: FakeKubernetes) -> None:
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     assert err.splitlines()[-1].endswith("failed (FailedIndexes)")
+
+
+def test_interrupted_before_and_while_it_is_undone(
+    fake: FakeKubernetes, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal before anything is made leaves nothing; a second one names what stays."""
+    create, when = client.Client.create, ["lab-1"]
+
+    def interrupted(self: client.Client, made: dict[str, Any]) -> None:
+        if made["metadata"]["name"] == when[0]:
+            signal.raise_signal(signal.SIGINT)
+        create(self, made)
+
+    monkeypatch.setattr(client.Client, "create", interrupted)
+    platform = Kubernetes(SENT, environ)
+    with pytest.raises(KeyboardInterrupt):
+        sent(platform, tmp_path)
+    assert not fake.objects
+    when[:] = ["lab-1-worker"]
+    monkeypatch.setattr(client.Client, "remove", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(HostError, match=r"interrupted\nwhat .* before 2 of its objects") as caught:
+        sent(platform, tmp_path)
+    assert "stop --platform kubernetes lab-1`" in str(caught.value)
+    assert kinds(fake) == ["Service", "Job"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_submission(
+    lab: Launching, fake: FakeKubernetes, number: signal.Signals, code: int
+) -> None:
+    """A signal while the objects are made ends it, and leaves none of them, nor one unheard of."""
+    fake.hold = "worker"
+    process = lab.start("submit", "--platform", "kubernetes", "--apply", "./train.py")
+    until(lambda: kinds(fake).count("Job") == 2, "the Jobs")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (code, "")
+    assert not fake.objects
 
 
 @pytest.mark.parametrize(

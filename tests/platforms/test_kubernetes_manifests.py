@@ -355,24 +355,46 @@ def test_all_that_cannot_be_said_at_once() -> None:
         r"cluster.yaml:8 timeouts.stalled_s: nobody watches steps",
         r"cluster.yaml:6 env.DB_PASSWORD: a manifest would show its value",
         r"cluster.yaml:1 tasks.worker.env.Ä: Kubernetes takes letters",
-        r"platforms.kubernetes.namespace: expected a name",
-        r"platforms.kubernetes.env_secrets.A B: expected a name",
-        r"platforms.kubernetes.env_secrets.A B: expected SECRET/KEY",
-        r"platforms.kubernetes.labels.ok: expected a name .* got 'no value!'",
-        r"platforms.kubernetes.tolerations\[0\]: expected a key",
-        r"platforms.kubernetes.tolerations\[1\].value: expected none",
+        r"cluster.yaml.* platforms.kubernetes.namespace: expected a name",
+        r"cluster.yaml.* platforms.kubernetes.env_secrets.A B: expected a name",
+        r"cluster.yaml.* platforms.kubernetes.env_secrets.A B: expected SECRET/KEY",
+        r"cluster.yaml.* platforms.kubernetes.labels.ok: expected a name .* got 'no value!'",
+        r"cluster.yaml.* platforms.kubernetes.tolerations\[0\]: expected a key",
+        r"cluster.yaml.* platforms.kubernetes.tolerations\[1\].value: expected none",
         r"cluster.yaml:2 data.sync: nothing is copied",
-        r"platforms.kubernetes.claims./scratch: expected CLAIM.* of the machines",
-        r"platforms.kubernetes.output: missing",
+        r"cluster.yaml.* platforms.kubernetes.claims./scratch: expected CLAIM.* of the machines",
+        r"cluster.yaml.* platforms.kubernetes.output: missing",
         r"cluster.yaml:4 checkpoints: expected /nfs, or a folder above it, among",
         r"cluster.yaml:5 secrets.t: /run/secrets/t is taken by volumes\[1\]",
-        r"platforms.kubernetes.secrets.u: expected SECRET/KEY",
-        r"platforms.kubernetes.secrets.gone: the file has no secret",
+        r"cluster.yaml.* platforms.kubernetes.secrets.u: expected SECRET/KEY",
+        r"cluster.yaml.* platforms.kubernetes.secrets.gone: the file has no secret",
     ]
     for each in expected:
         assert any(re.match(each, problem) for problem in found), (each, found)
     assert len(found) == len(expected), found
     assert not any("geheim" in problem for problem in found)
+
+
+def test_settings_have_lines() -> None:
+    """What is wrong with the platform's settings is told with the file's line."""
+    text = (
+        f"{MWMS}platforms:\n"
+        "  kubernetes:\n"
+        "    namespace: Not_One\n"
+        "    output: hostPath:/x\n"
+        "    tolerations:\n"
+        "      - {value: v}\n"
+    )
+    given = Settings(
+        namespace="Not_One", output="hostPath:/x", tolerations=(Toleration(value="v"),)
+    )
+    first = text[: text.index("platforms")].count("\n") + 1
+    found = [problem.partition(": ")[0] for problem in problems(text, given)]
+    assert found == [
+        f"cluster.yaml:{first + 2} platforms.kubernetes.namespace",
+        f"cluster.yaml:{first + 5} platforms.kubernetes.tolerations[0]",
+        f"cluster.yaml:{first + 3} platforms.kubernetes.output",
+    ]
 
 
 def test_more_tasks_than_a_variable_holds() -> None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from launcher.errors import HostError, InputError, Problem
 from launcher.option import Option
 from launcher.platforms import Line, Request, State, Submitted
-from launcher.platforms.kubernetes import following, states
+from launcher.platforms.kubernetes import following, sending, states
 from launcher.platforms.kubernetes.access import access
 from launcher.platforms.kubernetes.client import Client, Object, Refused
 from launcher.platforms.kubernetes.manifests import Manifests, manifests
@@ -55,32 +55,17 @@ class Kubernetes:
 
         What was made is removed again where not all of it can be.
         """
+        client = self._client if self._settings.apply else None  # before anything is written
         try:
             os.makedirs(os.path.dirname(prepared.file), exist_ok=True)
             with open(prepared.file, "w", encoding="utf-8") as file:
                 file.write(f"{prepared.text()}\n")
         except OSError as error:
             raise HostError(f"{prepared.file}: cannot be written: {error.strerror}") from None
-        if not self._settings.apply:
+        if client is None:
             return None
-        made: list[Object] = []
-        try:
-            for each in prepared.objects:
-                self._client.create(each)
-                made.append(each)
-        except HostError as error:
-            left = self._undo(made)
-            raise HostError(f"{error}{_what_is_missing(error, prepared)}{left}") from None
+        sending.send(client, prepared)
         return Submitted(prepared.name, prepared.run_id, State.PENDING)
-
-    def _undo(self, made: Sequence[Object]) -> str:
-        """Remove what was made; return what is said of what stays."""
-        try:
-            for each in reversed(made):
-                self._client.remove(each["kind"], each["metadata"]["name"])
-        except HostError as error:
-            return f"\nwhat was made before is still there: {error}"
-        return ""
 
     def jobs(self) -> Sequence[Submitted]:
         """Return the runs in the namespace that were submitted by a launcher."""
@@ -157,15 +142,9 @@ class Kubernetes:
         left = [(kind, o) for kind in kinds for o in self._client.find(kind, f"{RUN}={job_id}")]
         if not runs and not left:
             raise self._none(job_id)
-        if runs and not self.job(job_id).state.is_final:
+        at_work = any(run["kind"] == "Job" and states.has_pods(run) for run in runs)
+        if at_work or (runs and not self.job(job_id).state.is_final):
             what = f"it runs; `launch submit stop --platform kubernetes {job_id}` ends it"
             raise InputError(Problem(job_id, what))
         for kind, each in [*((run["kind"], run) for run in runs), *left]:
             self._client.remove(kind, each["metadata"]["name"])
-
-
-def _what_is_missing(error: HostError, prepared: Manifests) -> str:
-    is_tfjob = prepared.objects[-1]["kind"] == "TFJob"
-    if is_tfjob and isinstance(error, Refused) and error.status == _NONE_THERE:
-        return "; does the cluster run Kubeflow's training operator? --operator none needs none"
-    return ""

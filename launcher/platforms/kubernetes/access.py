@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 from launcher.errors import HostError
 
 _IN_CLUSTER = "KUBERNETES_SERVICE_HOST"
+_NO_KUBECONFIG = (
+    "no kubeconfig; expected one there, or where $KUBECONFIG says (without --apply the manifests "
+    "are printed, for `kubectl apply -f`)"
+)
 
 
 class Access(NamedTuple):
@@ -68,12 +72,10 @@ def access(environ: Mapping[str, str], context: str | None, namespace: str | Non
             load_incluster_config(client_configuration=configuration)
             named = _own_namespace()
         elif not found:
-            raise HostError(
-                f"{file}: no kubeconfig; expected one there, or where $KUBECONFIG says (without "
-                "--apply the manifests are printed, for `kubectl apply -f`)"
-            )
+            raise HostError(f"{file}: {_NO_KUBECONFIG}")
         else:
             named = _load(configuration, file, context, folder)
+        _without_ends(configuration)
         configuration.retries = False  # we try again ourselves, and without a word on the console
         api = ApiClient(configuration)
         _keep_certificates(api)
@@ -96,6 +98,8 @@ def _load(configuration: Any, file: str, context: str | None, folder: str) -> st
 
         def refreshed(client: Any) -> None:
             refresh(client)
+            client.refresh_api_key_hook = refreshed  # which it has set to its own
+            _without_ends(client)
             shutil.rmtree(folder, ignore_errors=True)
 
         configuration.refresh_api_key_hook = refreshed
@@ -104,6 +108,13 @@ def _load(configuration: Any, file: str, context: str | None, folder: str) -> st
         if not context or each.get("name") == context:
             return (each.get("context") or {}).get("namespace")
     return None
+
+
+def _without_ends(configuration: Any) -> None:
+    """Take the blanks and line ends off logins that a file was read for: no header holds them."""
+    for name, value in configuration.api_key.items():
+        if isinstance(value, str):
+            configuration.api_key[name] = value.strip()
 
 
 def _keep_certificates(api: Any) -> None:

@@ -6,16 +6,17 @@ that is busy or cannot be reached for a moment.
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from launcher.errors import HostError
 from launcher.platforms.kubernetes.access import Access
 from launcher.platforms.kubernetes.shape import is_object
 
 Object = dict[str, Any]
+T = TypeVar("T")
 PATHS = {
     "ConfigMap": "/api/v1/namespaces/{namespace}/configmaps",
     "Service": "/api/v1/namespaces/{namespace}/services",
@@ -25,7 +26,8 @@ PATHS = {
 }
 BACKOFFS_S = (0.25, 0.5, 1.0, 2.0)
 _TIMEOUTS_S = (10, 60)  # to connect, and between two bytes of an answer
-_AGAIN = frozenset({429, 500, 502, 503, 504})
+_FOLLOWING_S = (10, 300)  # likewise of a log, which may be silent for long
+NOT_NOW = frozenset({429, 500, 502, 503, 504})  # statuses that say nothing of the request
 
 
 class Refused(HostError):
@@ -37,7 +39,7 @@ class Refused(HostError):
 
 
 class CutOff(HostError):
-    """An answer that had begun did not come to its end."""
+    """An answer did not come to its end, or not within its time."""
 
 
 class Client:
@@ -60,9 +62,9 @@ class Client:
                 self._json("POST", PATHS[kind], f"cannot make {kind} {name}", body=made)
                 return
             except Refused as error:
-                if error.status == HTTPStatus.CONFLICT and tried and self._is_ours(made):
+                if error.status == HTTPStatus.CONFLICT and tried and self.is_ours(made):
                     return  # an earlier try had come through
-                if error.status not in _AGAIN or backoff_s is None:
+                if error.status not in NOT_NOW or backoff_s is None:
                     raise
             except HostError:
                 if backoff_s is None:
@@ -70,7 +72,8 @@ class Client:
             tried = True
             time.sleep(backoff_s)
 
-    def _is_ours(self, made: Mapping[str, Any]) -> bool:
+    def is_ours(self, made: Mapping[str, Any]) -> bool:
+        """Return whether an object is there, and was made for the same run."""
         there = self.get(made["kind"], made["metadata"]["name"])
         return there is not None and all(
             (there.get("metadata", {}).get("annotations") or {}).get(key) == value
@@ -117,16 +120,21 @@ class Client:
         self._gone_or_done("DELETE", kind, name, f"cannot remove {kind} {name}", body=body)
 
     @contextmanager
-    def log(self, pod: str, *, follow: bool) -> Iterator[Iterator[bytes]]:
+    def log(self, pod: str, container: str, *, follow: bool) -> Iterator[Iterator[bytes]]:
         """Yield the lines of a pod's log as they come, each behind its time; none for no log.
 
-        Raises CutOff where they end too early.
+        Raises CutOff where they end too early, or do not come for a while.
         """
         answer = None
-        query = {"timestamps": "true", **({"follow": "true"} if follow else {})}
+        query = {"container": container, "timestamps": "true"}
+        if follow:
+            query["follow"] = "true"
+        path, doing = f"{PATHS['Pod']}/{pod}/log", f"cannot read {pod}'s log"
         try:
-            path = f"{PATHS['Pod']}/{pod}/log"
-            answer = self._ask("GET", path, query=query, doing=f"cannot read {pod}'s log")
+            answer = _tried(
+                lambda: self._ask("GET", path, query=query, doing=doing),
+                lambda error: _may_pass(error) and not isinstance(error, CutOff),
+            )
         except Refused as error:
             if error.status not in (HTTPStatus.NOT_FOUND, HTTPStatus.BAD_REQUEST):
                 raise
@@ -148,14 +156,7 @@ class Client:
 
     def _again(self, method: str, path: str, doing: str, **more: Any) -> Object:
         """Ask for what may be asked twice, until it is answered."""
-        for backoff_s in BACKOFFS_S:
-            try:
-                return self._json(method, path, doing, **more)
-            except HostError as error:
-                if isinstance(error, Refused) and error.status not in _AGAIN:
-                    raise
-            time.sleep(backoff_s)
-        return self._json(method, path, doing, **more)
+        return _tried(lambda: self._json(method, path, doing, **more), _may_pass)
 
     def _json(self, method: str, path: str, doing: str, **more: Any) -> Object:
         answer = self._ask(method, path, doing=doing, **more)
@@ -179,7 +180,7 @@ class Client:
         content = "merge-patch+json" if method == "PATCH" else "json"
         headers = {"Accept": "application/json", "Content-Type": f"application/{content}"}
         with self._errors(doing):
-            timeouts_s = None if "follow" in query else _TIMEOUTS_S
+            timeouts_s = _FOLLOWING_S if "follow" in query else _TIMEOUTS_S
             answer = self._access.ask(method, path, query, headers, body, timeouts_s)
             if answer.status >= HTTPStatus.MULTIPLE_CHOICES:
                 raise _refused(doing, answer.status, answer.data, answer.reason)
@@ -190,7 +191,7 @@ class Client:
         """Turn the client's exceptions into errors in words."""
         from kubernetes.client import ApiException
         from kubernetes.config import ConfigException
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import HTTPError, ReadTimeoutError
 
         server = self._access.server
         try:
@@ -200,12 +201,33 @@ class Client:
                 raise _refused(doing, error.status, error.body, error.reason) from None
             said = str(error.reason).rpartition("\n")[2]  # TLS did not come about
             raise HostError(f"{doing}: {server} cannot be reached: {said}") from None
+        except ReadTimeoutError:
+            raise CutOff(f"{doing}: {server} does not answer in time") from None
         except HTTPError as error:
             cause = getattr(error, "reason", None) or error
             said = str(cause).rpartition(">: ")[2] or type(cause).__name__
             raise HostError(f"{doing}: {server} cannot be reached: {said}") from None
         except (ConfigException, OSError) as error:
             raise HostError(f"{doing}: {error}") from None
+        except ValueError:  # whose words would show the login
+            what = "the kubeconfig's login is no text that HTTP can send"
+            raise HostError(f"{doing}: {what}; log in anew") from None
+
+
+def _may_pass(error: HostError) -> bool:
+    return not isinstance(error, Refused) or error.status in NOT_NOW
+
+
+def _tried(ask: Callable[[], T], is_worth_it: Callable[[HostError], bool]) -> T:
+    """Return the answer to what may be asked twice."""
+    for backoff_s in BACKOFFS_S:
+        try:
+            return ask()
+        except HostError as error:
+            if not is_worth_it(error):
+                raise
+        time.sleep(backoff_s)
+    return ask()
 
 
 def _lines(answer: Any) -> Iterator[bytes]:

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from launcher.errors import HostError
 from launcher.platforms import Line
 from launcher.platforms.kubernetes.client import Client, CutOff, Object
+from launcher.platforms.kubernetes.pod import CONTAINER
 from launcher.platforms.kubernetes.states import task_of
 
 LOOK_S = 2.0
 _LAST_S = 30.0  # how long pods are heard that outlive their run
-_IDLE_READS = 20  # a log that is cut off so often without a new line is left alone
+_OVER = ("Succeeded", "Failed")
 Put = Callable[[Line | HostError], None]
 
 
@@ -35,11 +36,11 @@ def follow(
         if over_since is None and is_over():  # asked before the pods, so that none is missed
             over_since = time.monotonic()
         for pod in pods():
-            name = pod["metadata"]["name"]
-            if name not in known and _has_begun(pod):
+            uid = _uid(pod)
+            if uid not in known and _has_begun(pod):
                 target = _Log(client, pod).follow
-                known[name] = threading.Thread(target=target, args=(heard.put,), daemon=True)
-                known[name].start()
+                known[uid] = threading.Thread(target=target, args=(heard.put,), daemon=True)
+                known[uid].start()
         ended = over_since is not None and not any(t.is_alive() for t in known.values())
         yield from _heard(heard, 0 if ended else LOOK_S)
         if ended or (over_since is not None and time.monotonic() - over_since > _LAST_S):
@@ -64,23 +65,35 @@ def _has_begun(pod: Object) -> bool:
     return any("waiting" not in (each.get("state") or {"waiting": {}}) for each in statuses)
 
 
+def _uid(pod: Object) -> str:
+    """Return what tells a pod from a later one of its name."""
+    metadata = pod["metadata"]
+    return str(metadata.get("uid") or metadata["name"])
+
+
 class _Log:
     """The log of one pod; its lines' times say which of them are known."""
 
     def __init__(self, client: Client, pod: Object) -> None:
         self._client, self._name, self._source = client, pod["metadata"]["name"], task_of(pod)
-        self._seen = ("", "")
+        self._uid, self._seen = _uid(pod), ("", "")
 
     def follow(self, put: Put) -> None:
-        """Put each line as it comes, until the pod has ended."""
-        idle_reads = 0
+        """Put each line as it comes, until the pod has ended.
+
+        Its container may end and start again meanwhile: its log does then.
+        """
         try:
-            while idle_reads < _IDLE_READS:
-                has_ended = self._has_ended()
+            while True:
+                pod = self._client.get("Pod", self._name)
+                if pod is not None and _uid(pod) != self._uid:
+                    return
+                has_ended = pod is None or (pod.get("status") or {}).get("phase") in _OVER
                 before = self._seen
                 if self.read(put, follow=True) and has_ended:
                     return
-                idle_reads = 0 if self._seen > before else idle_reads + 1
+                if self._seen == before:
+                    time.sleep(LOOK_S)
         except HostError as error:
             put(error)
 
@@ -88,7 +101,7 @@ class _Log:
         """Put the lines that are new; return whether they came whole."""
         known, is_new = self._seen, False
         try:
-            with self._client.log(self._name, follow=follow) as found:
+            with self._client.log(self._name, CONTAINER, follow=follow) as found:
                 for text in found:
                     moment, _, line = text.decode(errors="replace").partition(" ")
                     is_new = is_new or _time(moment) > known
@@ -98,10 +111,6 @@ class _Log:
         except CutOff:
             return False
         return True
-
-    def _has_ended(self) -> bool:
-        pod = self._client.get("Pod", self._name)
-        return pod is None or (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _time(moment: str) -> tuple[str, str]:

@@ -51,7 +51,8 @@ def manifests(request: Request, settings: Settings) -> Manifests:
         InputError: with all that Kubernetes cannot express, or that is missing.
     """
     spec = request.spec
-    problems = [*_missing(spec, settings), *_settings(settings), *_unspeakable(request)]
+    wrong = (each._replace(where=spec.source.where(each.where)) for each in _settings(settings))
+    problems = [*_missing(spec, settings), *wrong, *_unspeakable(request)]
     code = Code({}, {}, {})
     try:
         if not request.code_in_image:
@@ -89,7 +90,7 @@ def _missing(spec: ClusterSpec, settings: Settings) -> Iterator[Problem]:
         yield Problem(where("timeouts.stalled_s"), what)
     if settings.operator == "tfjob" and not settings.exec:
         what = "expected true with the operator tfjob: `launch exec` makes its TF_CONFIG right"
-        yield Problem(f"{KEY}.exec", what)
+        yield Problem(where(f"{KEY}.exec"), what)
     if settings.operator == "tfjob" and FailureKind.HOST not in spec.restarts.on:
         what = "expected `host` with the operator tfjob: it always replaces a lost pod"
         yield Problem(where("restarts.on"), what)
@@ -112,7 +113,7 @@ def _environment(
 
 
 def _settings(settings: Settings) -> Iterator[Problem]:
-    """Yield what is no name in the settings."""
+    """Yield what is no name in the settings, by its key path."""
     checks = [
         ("namespace", settings.namespace, names.is_label),
         ("service_account", settings.service_account, names.is_subdomain),

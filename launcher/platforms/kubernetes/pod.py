@@ -126,6 +126,7 @@ def _env(run: Run, task: Task, index: str, chief: str) -> list[dict[str, Any]]:
             for each in spec.tasks
         )
         values |= {"LAUNCH_CHIEF": chief, "LAUNCH_OTHERS": str(others)}
+        values |= {"LAUNCH_CHIEF_GONE_S": f"{spec.timeouts.start_s:g}"}
     env: list[dict[str, Any]] = [
         {"name": TASK_INDEX, "valueFrom": {"fieldRef": {"fieldPath": index}}},
         {"name": TASK_NAME, "value": f"{task.id.type.value}-$({TASK_INDEX})"},

@@ -143,6 +143,11 @@ def has_ended(run: Object) -> bool:
     return any(_condition(run, kind) for kind in ("Complete", "Succeeded", "Failed"))
 
 
+def has_pods(job: Object) -> bool:
+    """Whether a Job that is not over has pods at work, which stopping it would end."""
+    return not has_ended(job) and bool((job.get("status") or {}).get("active"))
+
+
 def _labels(made: Object) -> Mapping[str, str]:
     return (made.get("metadata") or {}).get("labels") or {}
 

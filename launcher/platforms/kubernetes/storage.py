@@ -115,7 +115,7 @@ class _Storage:
         if output is None:
             what = "missing: expected the claim that keeps what tasks write (CLAIM, CLAIM/FOLDER)"
             elsewhere = "or `none` where the trainer itself brings it away"
-            self._problems.append(Problem(f"{KEY}.output", f"{what}, {elsewhere}"))
+            self._problem(f"{KEY}.output", f"{what}, {elsewhere}")
             return None
         return self._place(f"{KEY}.output", output, "")
 
@@ -154,7 +154,7 @@ class _Storage:
         if not fits:
             what = "expected CLAIM, CLAIM/FOLDER or nfs://SERVER/FOLDER; a path of the machines"
             what = f"{what} themselves is not offered: a pod sees those of wherever it lands"
-            self._problems.append(Problem(where, f"{what}; got {text!r}"))
+            self._problem(where, f"{what}; got {text!r}")
             return None
         known = [name for name, other in self._volumes.items() if other == source]
         name = known[0] if known else f"disk-{len(self._volumes)}"
@@ -176,11 +176,11 @@ class _Storage:
                 self._volumes[volume] = {"secret": source}
                 self._mount(where, f"{_SECRETS}/{name}", volume, subPath="value", readOnly=True)
             else:
-                self._problems.append(Problem(f"{KEY}.{where}", not_a_secret(text)))
+                self._problem(f"{KEY}.{where}", not_a_secret(text))
         for name in self._settings.secrets:
             if name not in self._spec.secrets:
                 what = "the file has no secret of this name"
-                self._problems.append(Problem(f"{KEY}.secrets.{name}", what))
+                self._problem(f"{KEY}.secrets.{name}", what)
 
     def _mount(self, where: str, at: str, volume: str, **more: object) -> None:
         path = posixpath.normpath(at)
