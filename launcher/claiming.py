@@ -3,8 +3,6 @@
 See `claim` for what decides, and docs/decisions/0012-claims.md for why.
 """
 
-import getpass
-import os
 import socket
 import threading
 import time
@@ -19,6 +17,7 @@ from launcher.host_claims import HostClaim
 from launcher.hosts import Machine
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.readings import Reading
+from launcher.user import user_name
 
 _POLL_S = 0.3
 _UNDECIDED_S = 0.02
@@ -41,11 +40,7 @@ class Rival(NamedTuple):
 
 def owner() -> str:
     """Return who performs a run, for others to see."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no such user in this machine's list
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return f"{user_name()}@{socket.gethostname()}"
 
 
 class Claims:

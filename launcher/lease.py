@@ -6,7 +6,6 @@ life every few seconds. Nothing is left behind: whichever way the command ends, 
 """
 
 import contextlib
-import getpass
 import os
 import shlex
 import socket
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from launcher.errors import HostError
+from launcher.user import user_name
 
 BEAT_S = 5.0
 LAPSE_S = 20.0  # without a sign of life
@@ -121,7 +121,7 @@ class Lease:
             self._session.close()
 
     def _taken(self) -> Session | None:
-        who = f"{getpass.getuser()} on {socket.gethostname()} (process {os.getpid()})"
+        who = f"{user_name()} on {socket.gethostname()} (process {os.getpid()})"
         script = _SCRIPT.format(
             file=shlex.quote(_file(self._run_id)), who=shlex.quote(who), lapse=int(LAPSE_S)
         )

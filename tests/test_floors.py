@@ -19,7 +19,7 @@ FLOORS: dict[str, int] = {
         ["errors", "names", "address", "cluster", "task", "strategy", "markers", "tf_config"], 0
     ),
     **dict.fromkeys(
-        ["container", "table", "hints", "cluster_file", "size", "transfer", "option"], 0
+        ["container", "table", "hints", "cluster_file", "size", "transfer", "option", "user"], 0
     ),
     **dict.fromkeys(["nodes", "decode", "consistency", "config"], 1),
     **dict.fromkeys(

@@ -1,14 +1,18 @@
 """Who supervises a run, as its chief's host tells it; this machine is the host."""
 
+import os
 import subprocess
 import uuid
 from pathlib import Path
 
 import pytest
 
+from launcher import claiming
 from launcher.errors import HostError
 from launcher.hosts import LocalSession
 from launcher.lease import Lease, is_held
+from launcher.ssh import Target
+from launcher.ssh.settings import Config
 from tests.conftest import until
 
 
@@ -42,3 +46,30 @@ def test_a_file_that_a_power_cut_has_left_is_no_lease() -> None:
 def test_a_host_without_the_programs_cannot_tell() -> None:
     """Where there is no flock nobody holds a lease, whether a launcher lives or not."""
     assert is_held("run", lambda script: ask(f"PATH=/nowhere\n{script}")) is None
+
+
+def test_a_user_whom_the_machine_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a number that has no name (as in many containers) the number stands for the user."""
+
+    def getpwuid(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    user, run = str(os.getuid()), f"test-{uuid.uuid4().hex}"
+    assert claiming.owner().startswith(f"{user}@")
+    assert Config(tmp_path).settings(Target("h1", "h1")).route.user == user
+    told = pytest.raises(HostError, match=rf"{user} on .+ \(process {os.getpid()}\) supervises it")
+    with Lease(run, "here", LocalSession).held(at_once=True), told:
+        Lease(run, "here", LocalSession).take()
+
+
+def test_a_session_that_was_closed_cannot_be_written_to() -> None:
+    """It is as one that has ended: OSError, as for a thread that gives a sign of life just then."""
+    session = LocalSession("cat")
+    session.close()
+    with pytest.raises(OSError, match="Broken pipe"):
+        session.send(b".")
