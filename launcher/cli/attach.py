@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from launcher.files.secrets import Secrets
     from launcher.found import Found
     from launcher.hosts import Machine
+    from launcher.lease import ChiefLease
     from launcher.logs import Console
     from launcher.plan import Plan
-    from launcher.readings import Reading
+    from launcher.questions import Question
     from launcher.task import TaskId
 
 
@@ -142,15 +143,14 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
     from launcher.cli.perform import perform
     from launcher.files.secrets import Secrets
     from launcher.heritage import Heritage
-    from launcher.lease import Lease
+    from launcher.lease import ChiefLease
     from launcher.results import Collecting, Results
     from launcher.transfers import Transfers
 
     plan, run_dir = run.plan, Path(run.plan.run_dir)
-    chief = machines[plan.tasks[0].host]
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    lease = Lease(plan.run_id, chief.name, chief.start, superseded)
-    with lease.held(at_once=True), _claimed(plan, machines) as claims:
+    lease = ChiefLease(plan.run_id, lambda name: machines[name].start, superseded)
+    with lease.held(plan.tasks[0].host, at_once=True), _claimed(plan, machines) as claims:
         earlier = [one for one in run.containers if run.latest[one.task] is not one]
         at_all(earlier, lambda one: log_home(run_dir, machines[one.host], one))
         given = Secrets({}) if stop else _secrets(run, machines)
@@ -166,7 +166,7 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
 
         asked = Command(Words({}, [], False), str(run_dir.parent), goes_on=True)
         return perform(
-            plan, backend, lambda lost: _placed_anew(plan, machines, claims, lost), asked,
+            plan, backend, lambda lost: _placed_anew(plan, machines, claims, lease, lost), asked,
             adopted=run.adopted, stop=stop, as_json=as_json,
         )  # fmt: skip
 
@@ -185,26 +185,19 @@ def _secrets(run: _There, machines: "Mapping[str, Machine]") -> "Secrets":
     return Secrets({name: os.fsencode(ask(f"secret {name}: ")) for name in lost} if ask else {})
 
 
-def _readings(
-    plan: "Plan", machines: "Mapping[str, Machine]", without: frozenset[str] = frozenset()
-) -> "Mapping[str, Reading]":
-    """Return what hosts have, as if the run held nothing there. Raises HostError."""
-    from launcher import questions, readings
+def _questions(plan: "Plan", machines: "Mapping[str, Machine]") -> "Mapping[str, Question]":
+    """Return what each host is asked."""
+    from launcher import questions
 
-    there = {name: machine for name, machine in machines.items() if name not in without}
-    question = questions.question(any(c.gpus for c in plan.tasks), ())
-    read, silent = readings.read(there.values(), dict.fromkeys(there, question))
-    if silent:
-        raise HostError("\n".join(silent.values()))
-    return {name: reading.without(plan.run_id) for name, reading in read.items()}
+    return dict.fromkeys(machines, questions.question(any(c.gpus for c in plan.tasks), ()))
 
 
 @contextmanager
 def _claimed(plan: "Plan", machines: "Mapping[str, Machine]") -> "Iterator[Claims]":
     """Hold again what the run's earlier launcher claimed of its hosts."""
-    from launcher import claiming
+    from launcher import claiming, moving
 
-    own = _readings(plan, machines)
+    own = moving.read_again(plan.run_id, machines, _questions(plan, machines), frozenset())
     with claiming.Claims(
         plan.run_id, machines, lambda text: say_error(f"launch: {text}")
     ) as claims:
@@ -214,21 +207,22 @@ def _claimed(plan: "Plan", machines: "Mapping[str, Machine]") -> "Iterator[Claim
 
 
 def _placed_anew(
-    plan: "Plan", machines: "Mapping[str, Machine]", claims: "Claims", lost: frozenset[str]
+    plan: "Plan",
+    machines: "Mapping[str, Machine]",
+    claims: "Claims",
+    lease: "ChiefLease",
+    lost: frozenset[str],
 ) -> "Plan":
-    """Return the run's plan with places that are free now, claimed. Raises InputError, HostError.
+    """Return the run's plan with places that are free now, held. Raises InputError, HostError.
 
     Where cluster.yaml has changed since, its hosts are those of now.
     """
-    from launcher import claiming, preflight, replanning
+    from launcher import moving, replanning
 
-    own = _readings(plan, machines, lost)
+    own = moving.read_again(plan.run_id, machines, _questions(plan, machines), lost)
     hosts = {name: machines[name].host for name in own}
     facts = {name: reading.facts() for name, reading in own.items()}
-    again = replanning.placed_anew(plan, hosts, facts, lost)
-    preflight.check(again, own)
-    claims.take(claiming.wanted(again, own), claiming.names(own), (), wait=False)
-    return again
+    return moving.held(replanning.placed_anew(plan, hosts, facts, lost), own, claims, lease)
 
 
 def _latest(containers: "Iterable[Found]") -> "dict[TaskId, Found]":
