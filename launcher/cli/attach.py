@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from launcher.backends import Backend
+    from launcher.claim import Wanted
     from launcher.claiming import Claims
+    from launcher.container import Container
     from launcher.files.secrets import Secrets
     from launcher.found import Found
     from launcher.hosts import Machine
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from launcher.plan import Plan
     from launcher.questions import Question
     from launcher.task import TaskId
+
+_ENDED = (404, 409)  # a container that has ended meanwhile, or is gone
 
 
 def main(words: list[str]) -> int:
@@ -138,7 +141,6 @@ def _missing(run: _There, machines: "Mapping[str, Machine]") -> Iterator[str]:
 def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_json: bool) -> int:
     from launcher.at_once import at_all
     from launcher.backends.docker import DockerBackend
-    from launcher.cli.collect import log_home
     from launcher.cli.interruption import superseded
     from launcher.cli.perform import perform
     from launcher.files.secrets import Secrets
@@ -150,9 +152,10 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
     plan, run_dir = run.plan, Path(run.plan.run_dir)
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
     lease = ChiefLease(plan.run_id, lambda name: machines[name].start, superseded)
-    with lease.held(plan.tasks[0].host, at_once=True), _claimed(plan, machines) as claims:
+    with lease.held(plan.tasks[0].host, at_once=True):
+        claims = _claims(run, machines, stop=stop)
         earlier = [one for one in run.containers if run.latest[one.task] is not one]
-        at_all(earlier, lambda one: log_home(run_dir, machines[one.host], one))
+        at_all(earlier, lambda one: _earlier_home(run_dir, machines[one.host], one))
         given = Secrets({}) if stop else _secrets(run, machines)
 
         def backend(console: "Console") -> "Backend":
@@ -169,6 +172,24 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
             plan, backend, lambda lost: _placed_anew(plan, machines, claims, lease, lost), asked,
             adopted=run.adopted, stop=stop, as_json=as_json,
         )  # fmt: skip
+
+
+def _earlier_home(run_dir: Path, machine: "Machine", one: "Found") -> None:
+    """Bring home the log of an attempt that a later one followed; end it where it lives still.
+
+    So it does on a host that was lost, from which its task moved. Raises HostError.
+    """
+    from launcher.cli.collect import log_home
+    from launcher.engine import EngineError
+
+    if one.lives:
+        try:
+            with machine.engine.errors(f"cannot end attempt {one.attempt} of {one.task}"):
+                machine.engine.api.kill(one.id)
+        except EngineError as error:
+            if error.status not in _ENDED:
+                raise
+    log_home(run_dir, machine, one)
 
 
 def _secrets(run: _There, machines: "Mapping[str, Machine]") -> "Secrets":
@@ -192,18 +213,30 @@ def _questions(plan: "Plan", machines: "Mapping[str, Machine]") -> "Mapping[str,
     return dict.fromkeys(machines, questions.question(any(c.gpus for c in plan.tasks), ()))
 
 
-@contextmanager
-def _claimed(plan: "Plan", machines: "Mapping[str, Machine]") -> "Iterator[Claims]":
-    """Hold again what the run's earlier launcher claimed of its hosts."""
-    from launcher import claiming, moving
+def _claims(run: _There, machines: "Mapping[str, Machine]", *, stop: bool) -> "Claims":
+    """Return the claims of the run's earlier launcher, held on; with `stop` none is needed.
 
-    own = moving.read_again(plan.run_id, machines, _questions(plan, machines), frozenset())
-    with claiming.Claims(
-        plan.run_id, machines, lambda text: say_error(f"launch: {text}")
-    ) as claims:
-        here = plan._replace(tasks=tuple(c for c in plan.tasks if c.host in own))
-        claims.take(claiming.wanted(here, own), claiming.names(own), (), wait=False)
-        yield claims
+    Only the run's end gives them up: where this launcher fails before, what lives keeps its own.
+    """
+    from launcher import claiming, readings
+
+    plan = run.plan
+    claims = claiming.Claims(plan.run_id, machines, lambda text: say_error(f"launch: {text}"))
+    if stop:
+        claims.adopt({}, {}, ())
+        return claims
+    own, silent = readings.read(machines.values(), _questions(plan, machines))
+    if silent:
+        raise HostError("\n".join(silent.values()))
+
+    def wanted(*tasks: "Container") -> "dict[str, Wanted]":
+        return claiming.wanted(plan._replace(tasks=tasks), own)
+
+    there = [c for c in plan.tasks if c.host in own]
+    living = [c for c in there if c.task in run.latest and run.latest[c.task].lives]
+    expected = {c.task: wanted(c)[c.host] for c in there if c not in living}
+    claims.adopt(wanted(*living), expected, [each for r in own.values() for each in r.claims])
+    return claims
 
 
 def _placed_anew(

@@ -138,9 +138,17 @@ def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Test
 
 
 def test_stopped_without_a_launcher(user: Launching, remote: Engines, testbed: Testbed) -> None:
-    """`launch stop` ends a run whose launcher is gone too, with its state saved and home."""
+    """`launch stop` ends a run whose launcher is gone too, with its state saved and home.
+
+    An attempt before the latest that lives still (its host was lost) is not waited for.
+    """
     run = orphaned(user, testbed, 10_000)
+    labels = {"run": run, "task": "worker:0", "attempt": "0", "output": "/data/output"}
+    words = (word for key, value in labels.items() for word in ("--label", f"launch.{key}={value}"))
+    image = ("launch-testbed/busybox:1", "sh", "-c", "echo before; sleep 1000")
+    testbed.hosts[0].docker("run", "-d", "--name", f"launch-{run}-worker-0-0", *words, *image)
     done = user.run("stop", run)
+    assert user.log("worker-0", 0) == b"before\n"
     assert done.code == 0, done.err
     assert "stopped, its state is saved" in done.out
     assert int((user.run_dir() / "output/worker-0/state").read_text()) >= 9
