@@ -137,6 +137,41 @@ def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Test
     assert remote.left() == []
 
 
+def test_a_chief_that_moves_once_taken_up(
+    user: Launching, remote: Engines, testbed: Testbed
+) -> None:
+    """It is made after a worker, with its new host's checkpoints, and the lease goes with it."""
+    h1, h2 = testbed.hosts[:2]
+    hosts = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in (h1, h2))
+    user.cluster(
+        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(hosts)}}}\n"
+        "tasks: {chief: {host: h2}, worker: {host: h1}}\nrestarts: {move: true}\n"
+    )
+    user.env["LAUNCH_UNREACHABLE_S"] = "4"
+    config = user.folder / "home/.ssh/config"
+    config.write_text(f"{config.read_text()}Host *\n  ConnectTimeout 2\n")
+    process = user.start(*sh("ls -d $LAUNCH_CHECKPOINT_DIR; exec sleep 1000"))
+    for task in ("chief-0", "worker-0"):
+        until(lambda t=task: user.log(t) != b"", f"{task}'s words")  # type: ignore[misc]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run = user.run_dir().name
+    try:
+        process = user.start("attach", run)
+        until(lambda: "Adopt" in (event["what"] for event in user.events()), "the launcher")
+        h2.power_off()
+        until(lambda: user.log("chief-0", 2) == b"/data/checkpoints\n", "the chief on h1")
+        refused = user.run("stop", "--runs-dir", "other", "--cluster", "cluster.yaml", run)
+        assert refused.code == 3
+        assert f"(process {process.pid}) supervises it" in refused.err
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    finally:
+        h2.power_on()
+    assert user.run("collect", run).code == 0
+    assert remote.left() == []
+
+
 def test_stopped_without_a_launcher(user: Launching, remote: Engines, testbed: Testbed) -> None:
     """`launch stop` ends a run whose launcher is gone too, with its state saved and home.
 
