@@ -3,8 +3,6 @@
 See `claim` for what decides, and docs/decisions/0012-claims.md for why.
 """
 
-import getpass
-import os
 import socket
 import threading
 import time
@@ -19,6 +17,8 @@ from launcher.host_claims import HostClaim
 from launcher.hosts import Machine
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.readings import Reading
+from launcher.task import TaskId
+from launcher.user import user_name
 
 _POLL_S = 0.3
 _UNDECIDED_S = 0.02
@@ -41,11 +41,7 @@ class Rival(NamedTuple):
 
 def owner() -> str:
     """Return who performs a run, for others to see."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no such user in this machine's list
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return f"{user_name()}@{socket.gethostname()}"
 
 
 class Claims:
@@ -58,11 +54,14 @@ class Claims:
     def __init__(
         self, run_id: str, machines: Mapping[str, Machine], say: Callable[[str], None]
     ) -> None:
+        self._run_id = run_id
         self._hosts = {name: HostClaim(m, run_id, owner()) for name, m in machines.items()}
         self._say = say
         self._lock = threading.Lock()  # one decision at a time
         self._held: Mapping[str, Wanted] = {}
+        self._expected: Mapping[TaskId, Wanted] = {}
         self._place = 0
+        self._is_adopted = False
 
     def __enter__(self) -> "Claims":
         return self
@@ -102,30 +101,64 @@ class Claims:
                 self._settle(self._held, lacking)
                 raise
             self._settle(new, self._held)
-            self._held = new
+            self._held, self._expected = new, {}
             return was_late
 
-    def ensure(self, name: str) -> None:
-        """Return where what was claimed of a host is still held.
+    def adopt(
+        self,
+        living: Mapping[str, Wanted],
+        expected: Mapping[TaskId, Wanted],
+        known: Iterable[Claim],
+    ) -> None:
+        """Go on with what an earlier launcher of the run has claimed.
+
+        living: what those of its tasks have that live: theirs, whoever waits for it.
+        expected: what its other tasks were given: claimed when they start there again.
+        known: claims that were read; the run keeps its place in the queue.
 
         Raises:
-            HostError: while nobody could renew the claim, another run has taken something.
+            HostError: a host cannot be told.
         """
-        if name not in self._held or self._hosts[name].is_fresh:
+        with self._lock:
+            self._is_adopted = True
+            places = [claim.place for claim in known if claim.run == self._run_id and claim.place]
+            self._place = min(places, default=int(time.time() * 1e6))
+            self._held = {name: want for name, want in living.items() if want}
+            self._expected = {task: want for task, want in expected.items() if want}
+            at_all(
+                self._held.items(),
+                lambda item: self._hosts[item[0]].say(State.HELD, item[1], self._place),
+            )
+
+    def ensure(self, name: str, task: TaskId) -> None:
+        """Return where what was claimed of a host is still held, and what a task there expects.
+
+        Raises:
+            HostError: another run has something of it: it has taken it while nobody could renew
+                the claim, or nobody claimed it.
+        """
+        if self._is_sure(name, task):
             return
         with self._lock:
-            want = self._held.get(name)
-            if not want or self._hosts[name].is_fresh:
+            if self._is_sure(name, task):
                 return
-            others = {other: held for other, held in self._held.items() if other != name}
-            self._held = others
+            want = _with(self._held.get(name, Wanted()), self._expected.get(task))
+            kept = self._held
+            if not self._hosts[name].is_fresh:
+                kept = {other: held for other, held in self._held.items() if other != name}
+            self._held = kept
             try:
-                self._ask({name: want}, {}, wait=False)
+                self._ask({name: _without(want, kept.get(name, Wanted()))}, {}, wait=False)
             except HostError:
-                self._settle(others, {name: want})
+                self._settle(kept, {name: want})
                 raise
-            self._held = {**others, name: want}
+            self._held = {**kept, name: want}
+            self._expected = {t: each for t, each in self._expected.items() if t != task}
             self._settle(self._held, {})
+
+    def _is_sure(self, name: str, task: TaskId) -> bool:
+        is_held = name not in self._held or self._hosts[name].is_fresh
+        return is_held and task not in self._expected
 
     def give_up(self) -> None:
         """Give up everything; a host that does not answer is left to its lease."""
@@ -134,7 +167,8 @@ class Claims:
             within(_GIVE_UP_S, host.give_up, f"{host.name}: does not answer")
 
         self._held = {}
-        attempts([host for host in self._hosts.values() if host.was_said], give_up)
+        hosts = self._hosts.values()
+        attempts([host for host in hosts if host.was_said or self._is_adopted], give_up)
 
     def _ask(self, lacking: Mapping[str, Wanted], names: Names, *, wait: bool) -> bool:
         """Return once nobody is before us anywhere, and whether somebody was. Raises HostError."""

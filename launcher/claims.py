@@ -9,8 +9,6 @@ and who waits for it.
 """
 
 import contextlib
-import getpass
-import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -19,6 +17,7 @@ from types import TracebackType
 from launcher.claim_notes import Note, notes, shown
 from launcher.container import Container
 from launcher.errors import HostError
+from launcher.user import user_name
 
 _OWNER_LETTERS = 16
 _POLL_S = 0.2
@@ -154,8 +153,4 @@ def _refusal(before: Iterable[Note], names: Collection[str]) -> str:
 
 def _owner() -> str:
     """Return who performs a run, in a form that fits into a name."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # no such user in this machine's list
-        name = str(os.getuid())
-    return "".join(c for c in name if c.isalnum() or c in "._-")[:_OWNER_LETTERS] or "?"
+    return "".join(c for c in user_name() if c.isalnum() or c in "._-")[:_OWNER_LETTERS] or "?"

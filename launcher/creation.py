@@ -10,7 +10,13 @@ from typing import Any
 
 from launcher import orphans, plan_label
 from launcher.container import Container, Mount
-from launcher.layout import CONTAINER_OUTPUT_DIR, volume_name
+from launcher.layout import (
+    CHECKPOINT_DIR,
+    CHECKPOINT_DIRS,
+    CONTAINER_OUTPUT_DIR,
+    checkpoint_mount,
+    volume_name,
+)
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.task import TaskId, TaskType
 
@@ -179,6 +185,10 @@ def request_again(
 
 def _env_again(earlier: Iterable[str], plan: Plan, container: Container) -> Iterator[str]:
     config = plan.tf_config(container.task)
+    if see := plan.see_checkpoints:
+        shared, apart = (f"{CHECKPOINT_DIR}={path}" for path in CHECKPOINT_DIRS)
+        own = shared if container.task in see else apart
+        earlier = (own if entry in (shared, apart) else entry for entry in earlier)
     yield from (entry for entry in earlier if not config or not entry.startswith("TF_CONFIG="))
     if config:
         yield f"TF_CONFIG={config.to_json()}"
@@ -187,7 +197,7 @@ def _env_again(earlier: Iterable[str], plan: Plan, container: Container) -> Iter
 def _host_config_again(
     earlier: Mapping[str, Any], of: TaskId, plan: Plan, container: Container
 ) -> dict[str, object]:
-    """Return how an earlier container was made, with the GPUs and the volume of this task."""
+    """Return how an earlier container was made, with the GPUs and the volumes of this task."""
     asked = [dict(each) for each in earlier.get("DeviceRequests") or ()]
     for each in asked:
         each["DeviceIDs"] = list(container.gpus)
@@ -196,4 +206,8 @@ def _host_config_again(
         {**mount, "Source": new} if mount.get("Source") == old else mount
         for mount in earlier.get("Mounts") or ()
     ]
+    if see := plan.see_checkpoints:
+        own = _mount(plan, checkpoint_mount(plan.run_id), {})
+        mounts = [mount for mount in mounts if mount.get("Source") != own["Source"]]
+        mounts += [own] if container.task in see else []
     return {**earlier, "DeviceRequests": asked or None, "Mounts": mounts}

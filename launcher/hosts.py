@@ -4,6 +4,7 @@ What is read here are facts; what they mean for a plan is `preflight`'s and `pla
 """
 
 import contextlib
+import errno
 import os
 import select
 import shlex
@@ -119,9 +120,12 @@ class LocalSession:
         return self._process.stdout.readline().decode(errors="replace").strip()
 
     def send(self, data: bytes) -> None:
-        """Give it something to read. Raises OSError where it has ended."""
+        """Give it something to read. Raises OSError where it has ended, or was closed."""
         assert self._process.stdin
-        self._process.stdin.write(data)
+        try:
+            self._process.stdin.write(data)
+        except ValueError:  # closed meanwhile, from another thread
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
 
     def close(self) -> None:
         """End it: what it reads is over."""

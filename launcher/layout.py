@@ -10,6 +10,8 @@ CONTAINER_WORK_DIR = "/data"  # the platform's code folder; data and output lie 
 CONTAINER_OUTPUT_DIR = f"{CONTAINER_WORK_DIR}/output"
 CONTAINER_CHECKPOINT_DIR = f"{CONTAINER_WORK_DIR}/checkpoints"
 CHECKPOINT_DIR = "LAUNCH_CHECKPOINT_DIR"  #: the variable that tells a task where they are
+#: Its values on hosts that share no folder: of the chief and the evaluator, of all others.
+CHECKPOINT_DIRS = (CONTAINER_CHECKPOINT_DIR, f"{CONTAINER_OUTPUT_DIR}/checkpoints")
 
 
 class Job(NamedTuple):
@@ -81,7 +83,7 @@ class Layout(NamedTuple):
             source = spec.data.path or spec.data.sync or ""
             synced = spec.data.path is None
             mounts.append(Mount(source, spec.data.at, spec.data.read_only, synced))
-        own = Mount(volume_name(run_id, "checkpoints"), CONTAINER_CHECKPOINT_DIR, False)
+        own = checkpoint_mount(run_id)
         if spec.checkpoints:
             mounts.append(Mount(spec.checkpoints, spec.checkpoints, read_only=False))
         elif spec.is_here:
@@ -124,12 +126,17 @@ class Layout(NamedTuple):
             CHECKPOINT_DIR: self.checkpoint_dir,
         }
         if self.checkpoint_mounts:
-            env[CHECKPOINT_DIR] = f"{CONTAINER_OUTPUT_DIR}/checkpoints"  # of all but two
+            env[CHECKPOINT_DIR] = CHECKPOINT_DIRS[1]  # of all but two
         if spec.backend is Backend.PROCESS:
             env["LAUNCH_SUPERVISED"] = "1"  # a container does not see whether its launcher lives
         elif spec.is_here:
             env["LAUNCH_HOST_TASKS"] = str(len(spec.tasks))  # their addresses do not tell
         return env
+
+
+def checkpoint_mount(run_id: str) -> Mount:
+    """Return the volume for a run's checkpoints that a host has where none is shared."""
+    return Mount(volume_name(run_id, "checkpoints"), CONTAINER_CHECKPOINT_DIR, read_only=False)
 
 
 def volume_name(run_id: str, what: str) -> str:

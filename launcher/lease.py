@@ -6,7 +6,6 @@ life every few seconds. Nothing is left behind: whichever way the command ends, 
 """
 
 import contextlib
-import getpass
 import os
 import shlex
 import socket
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from launcher.errors import HostError
+from launcher.user import user_name
 
 BEAT_S = 5.0
 LAPSE_S = 20.0  # without a sign of life
@@ -115,13 +115,16 @@ class Lease:
     def give_back(self) -> None:
         """Let another launcher have it."""
         self._given_back.set()
+        self._close()
+
+    def _close(self) -> None:
         if self._session is not None:
             with contextlib.suppress(OSError):
                 self._session.send(b"q")
             self._session.close()
 
     def _taken(self) -> Session | None:
-        who = f"{getpass.getuser()} on {socket.gethostname()} (process {os.getpid()})"
+        who = f"{user_name()} on {socket.gethostname()} (process {os.getpid()})"
         script = _SCRIPT.format(
             file=shlex.quote(_file(self._run_id)), who=shlex.quote(who), lapse=int(LAPSE_S)
         )
@@ -137,6 +140,11 @@ class Lease:
         raise HostError(f"{self._host}: does not say who supervises {self._run_id}")
 
     def _keep(self) -> None:
+        self._keep_on()
+        if self._given_back.is_set():
+            self._close()  # of a lease that was being taken just then
+
+    def _keep_on(self) -> None:
         lost_since = None if self._session is not None else time.monotonic()
         pause_s = 0.0 if lost_since is None else _FIRST_S
         while not self._given_back.wait(pause_s):
@@ -157,6 +165,58 @@ class Lease:
                 lost_since = lost_since or time.monotonic()
             except (HostError, OSError):
                 lost_since = lost_since or time.monotonic()
+
+
+class ChiefLease:
+    """A run's lease on the host of its chief, and on each to which that moves.
+
+    None is given back before the run's end: who reads the labels of a moment ago, with the chief
+    where it was, finds the lease there still.
+
+    starts: gives what starts a shell script on a host, by the host's name.
+    on_loss: called once if another launcher has taken the run up meanwhile, with who that is.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        starts: Callable[[str], Callable[[str], Session]],
+        on_loss: Callable[[str], None],
+    ) -> None:
+        self._run_id = run_id
+        self._starts = starts
+        self._on_loss = on_loss
+        self._held = contextlib.ExitStack()
+        self._hosts: set[str] = set()
+
+    @contextlib.contextmanager
+    def held(self, host: str, *, at_once: bool) -> Iterator["ChiefLease"]:
+        """Keep the lease, on the chief's host, while the block lasts.
+
+        at_once: whether another launcher may have it, which is found out first. Raises HostError.
+        """
+        with self._held:
+            self._hold(host, at_once=at_once)
+            yield self
+
+    def follow(self, host: str) -> None:
+        """Return where the lease is held on a host, before the chief starts there too.
+
+        Raises:
+            HostError: the host does not answer, or another launcher supervises the run there.
+        """
+        if host in self._hosts:
+            return
+        try:
+            self._hold(host, at_once=True)
+        except Held as held:
+            self._on_loss(str(held))
+            raise
+
+    def _hold(self, host: str, *, at_once: bool) -> None:
+        lease = Lease(self._run_id, host, self._starts(host), self._on_loss)
+        self._held.enter_context(lease.held(at_once=at_once))
+        self._hosts.add(host)
 
 
 class Held(HostError):

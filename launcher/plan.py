@@ -31,7 +31,7 @@ from launcher.layout import (
 from launcher.placed import Placed
 from launcher.placement import HostFacts
 from launcher.strategy import Role, Strategy
-from launcher.task import CHIEF, TaskId, TaskType
+from launcher.task import CHIEF, EVALUATOR, TaskId, TaskType
 from launcher.tf_config import Cluster, TfConfig
 
 HOST_NETWORK = "host"
@@ -71,6 +71,12 @@ class Plan(NamedTuple):
     restarts: Restarts = Restarts()
     fixed_ports: tuple[TaskId, ...] = ()
     alike: tuple[tuple[TaskId, ...], ...] = ()
+
+    @property
+    def see_checkpoints(self) -> tuple[TaskId, ...]:
+        """The two tasks that alone see their host's volume for checkpoints; none where all do."""
+        apart = self.network == HOST_NETWORK and self.checkpoint_dir == CONTAINER_CHECKPOINT_DIR
+        return (self.tasks[0].task, EVALUATOR) if apart else ()
 
     def tf_config(self, task: TaskId) -> TfConfig | None:
         """Return what a task is told of its cluster, or None in a run without a cluster."""

@@ -12,7 +12,13 @@ from launcher.address import Address
 from launcher.cluster import Backend, FailureKind, Restarts, Secret, Timeouts
 from launcher.container import Container
 from launcher.errors import HostError
-from launcher.layout import CONTAINER_OUTPUT_DIR, Job
+from launcher.layout import (
+    CHECKPOINT_DIR,
+    CHECKPOINT_DIRS,
+    CONTAINER_OUTPUT_DIR,
+    Job,
+    checkpoint_mount,
+)
 from launcher.plan import Plan, cluster_of
 from launcher.strategy import Strategy
 from launcher.task import TaskId
@@ -90,12 +96,18 @@ def _container(
 
 
 def _alike(plan: Plan) -> tuple[tuple[TaskId, ...], ...]:
-    """Return the groups of tasks that differ in their places alone: each can stand for another."""
+    """Return the groups of tasks that differ in their places alone: each can stand for another.
+
+    Whether a task sees its host's checkpoints follows from its place in the cluster.
+    """
     if plan.alike:
         return plan.alike
+    checkpoints = checkpoint_mount(plan.run_id)
+    dirs = [(CHECKPOINT_DIR, path) for path in CHECKPOINT_DIRS]
     groups: dict[str, list[TaskId]] = {}
     for c in plan.tasks:
-        mounts = [m for m in c.mounts if m.target != c.output_dir]
-        same = repr((c.argv, sorted(c.env.items()), c.limits, mounts, c.work_dir, len(c.gpus)))
+        mounts = [m for m in c.mounts if m.target != c.output_dir and m != checkpoints]
+        env = [entry for entry in sorted(c.env.items()) if entry not in dirs]
+        same = repr((c.argv, env, c.limits, mounts, c.work_dir, len(c.gpus)))
         groups.setdefault(same, []).append(c.task)
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)

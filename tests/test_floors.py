@@ -19,7 +19,7 @@ FLOORS: dict[str, int] = {
         ["errors", "names", "address", "cluster", "task", "strategy", "markers", "tf_config"], 0
     ),
     **dict.fromkeys(
-        ["container", "table", "hints", "cluster_file", "size", "transfer", "option"], 0
+        ["container", "table", "hints", "cluster_file", "size", "transfer", "option", "user"], 0
     ),
     **dict.fromkeys(["nodes", "decode", "consistency", "config"], 1),
     **dict.fromkeys(
@@ -76,7 +76,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["together", "notebook"], 2),
     **dict.fromkeys(["supervisor", "stop_signals", "report", "blame", "lookout", "platforms"], 3),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
-    **dict.fromkeys(["claiming", "claim_notes", "host_claims"], 2),
+    **dict.fromkeys(["claiming", "claim_notes", "host_claims", "moving"], 2),
     "cli": 4,
     "__main__": 4,
 }
@@ -247,6 +247,7 @@ OF_CONTAINERS |= {"host_clock", "lease", "heritage", "homing", "plan_label", "re
 OF_CONTAINERS |= {
     "claim",
     "claiming",
+    "moving",
     "claim_notes",
     "host_claims",
     "building",

@@ -112,3 +112,27 @@ def test_a_container_made_after_that_of_a_task_that_is_alike() -> None:
         "the image", "worker:1", "4",
     )  # fmt: skip
     assert plan_label.read("r1", labels["launch.plan"], made.run_dir) == made
+
+
+def test_a_chief_made_after_a_worker_sees_the_checkpoints() -> None:
+    """Where no folder is shared it has its host's volume for them; a worker after it has not."""
+    spec = config.parse(LAB.replace("checkpoints: /nfs\n", ""))
+    facts = dict.fromkeys(spec.hosts, HostFacts((20000, 20001, 20002)))
+    first = plan(spec, JOB, "r1", facts, run_dir="/srv/runs/r1", python="python3")
+    made = plan_label.read("r1", plan_label.written(first), "/there/r1")
+    assert made.alike == ((CHIEF, WORKER, WORKER_1),)
+
+    bodies = [creation.request(first, c, 1, "sha256:1", {}) for c in first.tasks]
+    for of, to in ((1, 0), (0, 1), (0, 0), (1, 2)):
+        config_of = {key: bodies[of][key] for key in ("Env", "Labels", "Entrypoint", "Cmd")}
+        earlier = {**bodies[of], "Config": config_of}
+        again = creation.request_again(earlier | {"Image": "sha256:1"}, first.tasks[of].task, made,
+                                       made.tasks[to], 2)  # fmt: skip
+        assert sorted(again["Env"]) == sorted(bodies[to]["Env"])  # type: ignore[call-overload]
+        assert mounts(again) == mounts(bodies[to])
+
+
+def mounts(body: dict[str, object]) -> list[str]:
+    host = body["HostConfig"]
+    assert isinstance(host, dict)
+    return sorted(map(str, host["Mounts"]))

@@ -253,7 +253,7 @@ class DockerBackend:
     def _begun(self, made: Made, log_path: str) -> LogFollower:
         engine = made.machine.engine
         try:
-            self._claims.ensure(made.container.host)
+            self._claims.ensure(made.container.host, made.container.task)
             follower = self._filled(made, log_path)
             with engine.errors(f"cannot start the container of {made.container.task}"):
                 engine.api.start(made.id)

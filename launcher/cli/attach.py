@@ -3,7 +3,6 @@
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,14 +19,19 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
     from launcher.backends import Backend
+    from launcher.claim import Wanted
     from launcher.claiming import Claims
+    from launcher.container import Container
     from launcher.files.secrets import Secrets
     from launcher.found import Found
     from launcher.hosts import Machine
+    from launcher.lease import ChiefLease
     from launcher.logs import Console
     from launcher.plan import Plan
-    from launcher.readings import Reading
+    from launcher.questions import Question
     from launcher.task import TaskId
+
+_ENDED = (404, 409)  # a container that has ended meanwhile, or is gone
 
 
 def main(words: list[str]) -> int:
@@ -137,22 +141,21 @@ def _missing(run: _There, machines: "Mapping[str, Machine]") -> Iterator[str]:
 def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_json: bool) -> int:
     from launcher.at_once import at_all
     from launcher.backends.docker import DockerBackend
-    from launcher.cli.collect import log_home
     from launcher.cli.interruption import superseded
     from launcher.cli.perform import perform
     from launcher.files.secrets import Secrets
     from launcher.heritage import Heritage
-    from launcher.lease import Lease
+    from launcher.lease import ChiefLease
     from launcher.results import Collecting, Results
     from launcher.transfers import Transfers
 
     plan, run_dir = run.plan, Path(run.plan.run_dir)
-    chief = machines[plan.tasks[0].host]
     (run_dir / "logs").mkdir(parents=True, exist_ok=True)
-    lease = Lease(plan.run_id, chief.name, chief.start, superseded)
-    with lease.held(at_once=True), _claimed(plan, machines) as claims:
+    lease = ChiefLease(plan.run_id, lambda name: machines[name].start, superseded)
+    with lease.held(plan.tasks[0].host, at_once=True):
+        claims = _claims(run, machines, stop=stop)
         earlier = [one for one in run.containers if run.latest[one.task] is not one]
-        at_all(earlier, lambda one: log_home(run_dir, machines[one.host], one))
+        at_all(earlier, lambda one: _earlier_home(run_dir, machines[one.host], one))
         given = Secrets({}) if stop else _secrets(run, machines)
 
         def backend(console: "Console") -> "Backend":
@@ -166,9 +169,27 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
 
         asked = Command(Words({}, [], False), str(run_dir.parent), goes_on=True)
         return perform(
-            plan, backend, lambda lost: _placed_anew(plan, machines, claims, lost), asked,
+            plan, backend, lambda lost: _placed_anew(plan, machines, claims, lease, lost), asked,
             adopted=run.adopted, stop=stop, as_json=as_json,
         )  # fmt: skip
+
+
+def _earlier_home(run_dir: Path, machine: "Machine", one: "Found") -> None:
+    """Bring home the log of an attempt that a later one followed; end it where it lives still.
+
+    So it does on a host that was lost, from which its task moved. Raises HostError.
+    """
+    from launcher.cli.collect import log_home
+    from launcher.engine import EngineError
+
+    if one.lives:
+        try:
+            with machine.engine.errors(f"cannot end attempt {one.attempt} of {one.task}"):
+                machine.engine.api.kill(one.id)
+        except EngineError as error:
+            if error.status not in _ENDED:
+                raise
+    log_home(run_dir, machine, one)
 
 
 def _secrets(run: _There, machines: "Mapping[str, Machine]") -> "Secrets":
@@ -185,50 +206,56 @@ def _secrets(run: _There, machines: "Mapping[str, Machine]") -> "Secrets":
     return Secrets({name: os.fsencode(ask(f"secret {name}: ")) for name in lost} if ask else {})
 
 
-def _readings(
-    plan: "Plan", machines: "Mapping[str, Machine]", without: frozenset[str] = frozenset()
-) -> "Mapping[str, Reading]":
-    """Return what hosts have, as if the run held nothing there. Raises HostError."""
-    from launcher import questions, readings
+def _questions(plan: "Plan", machines: "Mapping[str, Machine]") -> "Mapping[str, Question]":
+    """Return what each host is asked."""
+    from launcher import questions
 
-    there = {name: machine for name, machine in machines.items() if name not in without}
-    question = questions.question(any(c.gpus for c in plan.tasks), ())
-    read, silent = readings.read(there.values(), dict.fromkeys(there, question))
+    return dict.fromkeys(machines, questions.question(any(c.gpus for c in plan.tasks), ()))
+
+
+def _claims(run: _There, machines: "Mapping[str, Machine]", *, stop: bool) -> "Claims":
+    """Return the claims of the run's earlier launcher, held on; with `stop` none is needed.
+
+    Only the run's end gives them up: where this launcher fails before, what lives keeps its own.
+    """
+    from launcher import claiming, readings
+
+    plan = run.plan
+    claims = claiming.Claims(plan.run_id, machines, lambda text: say_error(f"launch: {text}"))
+    if stop:
+        claims.adopt({}, {}, ())
+        return claims
+    own, silent = readings.read(machines.values(), _questions(plan, machines))
     if silent:
         raise HostError("\n".join(silent.values()))
-    return {name: reading.without(plan.run_id) for name, reading in read.items()}
 
+    def wanted(*tasks: "Container") -> "dict[str, Wanted]":
+        return claiming.wanted(plan._replace(tasks=tasks), own)
 
-@contextmanager
-def _claimed(plan: "Plan", machines: "Mapping[str, Machine]") -> "Iterator[Claims]":
-    """Hold again what the run's earlier launcher claimed of its hosts."""
-    from launcher import claiming
-
-    own = _readings(plan, machines)
-    with claiming.Claims(
-        plan.run_id, machines, lambda text: say_error(f"launch: {text}")
-    ) as claims:
-        here = plan._replace(tasks=tuple(c for c in plan.tasks if c.host in own))
-        claims.take(claiming.wanted(here, own), claiming.names(own), (), wait=False)
-        yield claims
+    there = [c for c in plan.tasks if c.host in own]
+    living = [c for c in there if c.task in run.latest and run.latest[c.task].lives]
+    expected = {c.task: wanted(c)[c.host] for c in there if c not in living}
+    claims.adopt(wanted(*living), expected, [each for r in own.values() for each in r.claims])
+    return claims
 
 
 def _placed_anew(
-    plan: "Plan", machines: "Mapping[str, Machine]", claims: "Claims", lost: frozenset[str]
+    plan: "Plan",
+    machines: "Mapping[str, Machine]",
+    claims: "Claims",
+    lease: "ChiefLease",
+    lost: frozenset[str],
 ) -> "Plan":
-    """Return the run's plan with places that are free now, claimed. Raises InputError, HostError.
+    """Return the run's plan with places that are free now, held. Raises InputError, HostError.
 
     Where cluster.yaml has changed since, its hosts are those of now.
     """
-    from launcher import claiming, preflight, replanning
+    from launcher import moving, replanning
 
-    own = _readings(plan, machines, lost)
+    own = moving.read_again(plan.run_id, machines, _questions(plan, machines), lost)
     hosts = {name: machines[name].host for name in own}
     facts = {name: reading.facts() for name, reading in own.items()}
-    again = replanning.placed_anew(plan, hosts, facts, lost)
-    preflight.check(again, own)
-    claims.take(claiming.wanted(again, own), claiming.names(own), (), wait=False)
-    return again
+    return moving.held(replanning.placed_anew(plan, hosts, facts, lost), own, claims, lease)
 
 
 def _latest(containers: "Iterable[Found]") -> "dict[TaskId, Found]":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from launcher import claiming, config, placement, preflight
+from launcher import claiming, config, moving, placement, preflight
 from launcher.at_once import at_all
 from launcher.backends import Backend
 from launcher.backends.docker import DockerBackend  # all of this while hosts answer
@@ -27,7 +27,7 @@ from launcher.found import found
 from launcher.hosts import Machine, Opened
 from launcher.images import Images
 from launcher.inside import Inside
-from launcher.lease import Lease
+from launcher.lease import ChiefLease
 from launcher.logins import Logins
 from launcher.logs import Console
 from launcher.placement import HostFacts
@@ -197,31 +197,13 @@ def _perform(
         )
 
     def replan(lost: frozenset[str]) -> Plan:
-        return _planned_again(asked, machines, claims, lost)
+        readings = moving.read_again(asked.run_id, machines, asked.questions, lost)
+        again = _plan(asked, _facts(asked, readings), without=lost)
+        return moving.held(again, readings, claims, lease)
 
-    chief = machines[made.tasks[0].host]
-    lease = Lease(made.run_id, chief.name, chief.start, superseded)
-    with lease.held(at_once=asked.command.goes_on):
+    lease = ChiefLease(made.run_id, lambda name: machines[name].start, superseded)
+    with lease.held(made.tasks[0].host, at_once=asked.command.goes_on):
         return perform(made, backend, replan, asked.command, as_json=asked.as_json)
-
-
-def _planned_again(
-    asked: Asked, machines: Mapping[str, Machine], claims: Claims, lost: frozenset[str]
-) -> Plan:
-    """Return the run's plan with places that are free now, claimed, on hosts that are not lost.
-
-    Raises:
-        InputError, HostError: there are none.
-    """
-    there = {name: machine for name, machine in machines.items() if name not in lost}
-    readings, silent = read(there.values(), asked.questions)
-    if silent:
-        raise HostError("\n".join(silent.values()))
-    readings = {name: reading.without(asked.run_id) for name, reading in readings.items()}
-    again = _plan(asked, _facts(asked, readings), without=lost)
-    preflight.check(again, readings)
-    claims.take(claiming.wanted(again, readings), claiming.names(readings), (), wait=False)
-    return again
 
 
 def engine_here() -> Engine | None:

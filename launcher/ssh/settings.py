@@ -4,7 +4,6 @@ Knows which keys of the files the launcher follows, and turns a jump into a rout
 the files, all but `Include`, which is done here. Connects to nothing.
 """
 
-import getpass
 import glob
 import os
 import shlex
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from launcher.errors import HostError
 from launcher.ssh.values import Target
+from launcher.user import user_name
 
 if TYPE_CHECKING:
     from paramiko.config import SSHConfig
@@ -80,7 +80,7 @@ class Config:
     ) -> Settings:
         """`inherited`: the jump before this one where a ProxyJump names several."""
         found = self._lookup(target)
-        user = target.user or found.get("user") or getpass.getuser()
+        user = target.user or found.get("user") or user_name()
         host = found.get("hostname") or target.host
         port = target.port or _number(found, "port", _PORT, target)
         command, jump = found.get("proxycommand"), inherited
@@ -185,6 +185,7 @@ def _read(*files: str | Path, home: Path) -> "SSHConfig":
     from paramiko import SSHException
 
     paramiko.config.invoke = _MatchExec  # type: ignore[attr-defined]
+    paramiko.config.getpass = _LocalUser  # type: ignore[attr-defined]
     config = paramiko.config.SSHConfig()
     for file in files:
         try:
@@ -195,6 +196,12 @@ def _read(*files: str | Path, home: Path) -> "SSHConfig":
         except (SSHException, ValueError) as error:
             raise HostError(f"{file} cannot be understood: {error}") from None
     return config
+
+
+class _LocalUser:
+    """Says for paramiko who the local user is, also where the machine does not know the user."""
+
+    getuser = staticmethod(user_name)
 
 
 class _MatchExec(NamedTuple):

@@ -137,10 +137,53 @@ def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Test
     assert remote.left() == []
 
 
+def test_a_chief_that_moves_once_taken_up(
+    user: Launching, remote: Engines, testbed: Testbed
+) -> None:
+    """It is made after a worker, with its new host's checkpoints, and the lease goes with it."""
+    h1, h2 = testbed.hosts[:2]
+    hosts = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in (h1, h2))
+    user.cluster(
+        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(hosts)}}}\n"
+        "tasks: {chief: {host: h2}, worker: {host: h1}}\nrestarts: {move: true}\n"
+    )
+    user.env["LAUNCH_UNREACHABLE_S"] = "4"
+    config = user.folder / "home/.ssh/config"
+    config.write_text(f"{config.read_text()}Host *\n  ConnectTimeout 2\n")
+    process = user.start(*sh("ls -d $LAUNCH_CHECKPOINT_DIR; exec sleep 1000"))
+    for task in ("chief-0", "worker-0"):
+        until(lambda t=task: user.log(t) != b"", f"{task}'s words")  # type: ignore[misc]
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run = user.run_dir().name
+    try:
+        process = user.start("attach", run)
+        until(lambda: "Adopt" in (event["what"] for event in user.events()), "the launcher")
+        h2.power_off()
+        until(lambda: user.log("chief-0", 2) == b"/data/checkpoints\n", "the chief on h1")
+        refused = user.run("stop", "--runs-dir", "other", "--cluster", "cluster.yaml", run)
+        assert refused.code == 3
+        assert f"(process {process.pid}) supervises it" in refused.err
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    finally:
+        h2.power_on()
+    assert user.run("collect", run).code == 0
+    assert remote.left() == []
+
+
 def test_stopped_without_a_launcher(user: Launching, remote: Engines, testbed: Testbed) -> None:
-    """`launch stop` ends a run whose launcher is gone too, with its state saved and home."""
+    """`launch stop` ends a run whose launcher is gone too, with its state saved and home.
+
+    An attempt before the latest that lives still (its host was lost) is not waited for.
+    """
     run = orphaned(user, testbed, 10_000)
+    labels = {"run": run, "task": "worker:0", "attempt": "0", "output": "/data/output"}
+    words = (word for key, value in labels.items() for word in ("--label", f"launch.{key}={value}"))
+    image = ("launch-testbed/busybox:1", "sh", "-c", "echo before; sleep 1000")
+    testbed.hosts[0].docker("run", "-d", "--name", f"launch-{run}-worker-0-0", *words, *image)
     done = user.run("stop", run)
+    assert user.log("worker-0", 0) == b"before\n"
     assert done.code == 0, done.err
     assert "stopped, its state is saved" in done.out
     assert int((user.run_dir() / "output/worker-0/state").read_text()) >= 9

@@ -16,13 +16,14 @@ from typing import Any
 
 import pytest
 
-from launcher.claim import LEASE_S, Wanted
+from launcher.claim import LEASE_S, State, Wanted
 from launcher.claiming import Claims
 from launcher.cluster import Host as HostOfFile
 from launcher.engine import Engine, open_local
 from launcher.errors import HostError
 from launcher.hosts import LocalSession, Machine
 from launcher.logins import Said
+from launcher.task import CHIEF, EVALUATOR
 from tests.conftest import DEADLINE_S, Launching, until
 from tests.containers.conftest import Engines
 from tests.containers.test_gpus import cluster
@@ -303,6 +304,59 @@ def test_more_is_claimed_later(remote: Engines, gpus: tuple[Host, ...]) -> None:
     assert remote.left() == []
 
 
+def test_claims_taken_up(remote: Engines, gpus: tuple[Host, ...]) -> None:
+    """What lives keeps its own, whoever waits for it; what has ended holds nothing until it starts.
+
+    A start that others are in the way of is refused, and costs those that live nothing.
+    """
+    h1 = gpus[0]
+    with contextlib.ExitStack() as stack:
+        old, a, b, c = (stack.enter_context(Claims(r, {"h1": machine(h1)}, print)) for r in "aabc")
+        old.take(wanted(h1, 0, 1), {}, (), wait=False)
+        b._hosts["h1"].say(State.WAITING, wanted(h1, 0)["h1"], old._place + 1)
+        a.adopt(wanted(h1, 0), {EVALUATOR: wanted(h1, 1)["h1"]}, a._hosts["h1"].look())
+        c.take(wanted(h1, 1), {}, (), wait=False)
+        a.ensure("h1", CHIEF)
+        with pytest.raises(HostError, match=f"GPU {uuid('h1', 1)} is held by run c of"):
+            a.ensure("h1", EVALUATOR)
+        with pytest.raises(HostError, match=f"GPU {uuid('h1', 0)} is held by run a of"):
+            c.take(wanted(h1, 0, 1), {}, (), wait=False)
+        c.give_up()
+        a.ensure("h1", EVALUATOR)
+        with pytest.raises(HostError, match=f"GPU {uuid('h1', 1)} is held by run a of"):
+            c.take(wanted(h1, 1), {}, (), wait=False)
+    assert remote.left() == []
+
+
+def test_taken_up_while_another_waits(
+    user: Launching, remote: Engines, gpus: tuple[Host, ...]
+) -> None:
+    """Who takes a run up goes on with what it has, before those that wait for it; who fails to
+    take it up leaves that to the run.
+    """
+    user.cluster(cluster(gpus, {1: "[0]"}, ONE))
+    first = user.start(*sh("while [ ! -e /tmp/end ]; do sleep 0.1; done"))
+    until(lambda: len(remote.running()) == 1, "its container")
+    name, run = remote.running()[0].lstrip("/"), user.run_dir().name
+    first.kill()
+    first.wait()
+    waiting = user.start("--wait", *sh("true"))
+    until(lambda: bool(claims(gpus[0], "waiting")), "the queue")
+    (user.folder / "other" / run / "events.jsonl").mkdir(parents=True)
+    failed = user.run("attach", "--runs-dir", "other", "--cluster", "cluster.yaml", run)
+    assert failed.code == 2 and "cannot be made" in failed.err, failed.err
+    assert waiting.poll() is None and holds(gpus[0])()
+    attached = user.start("attach", run)
+    events = user.folder / "runs" / run / "events.jsonl"
+    until(lambda: '"Adopt"' in events.read_text() or attached.poll() is not None, "the launcher")
+    assert waiting.poll() is None
+    gpus[0].docker("exec", name, "touch", "/tmp/end")
+    code, told = ended(attached)
+    assert code == 0, told
+    assert ended(waiting)[0] == 0
+    assert remote.left() == []
+
+
 def test_a_launcher_that_slept(
     remote: Engines, gpus: tuple[Host, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,7 +367,7 @@ def test_a_launcher_that_slept(
         until(holds(h1), "the claim")
         with monkeypatch.context() as patch:
             patch.setattr("launcher.host_claims.HostClaim.is_fresh", False)
-            a.ensure("h1")  # nobody has taken it
+            a.ensure("h1", CHIEF)  # nobody has taken it
             until(holds(h1), "the claim")
             for volume in claims(h1):
                 assert volume["launch.run"] == "a"
@@ -321,5 +375,5 @@ def test_a_launcher_that_slept(
             a._held = wanted(h1, 0)  # as one that does not know it yet
             b.take(wanted(h1, 0), {}, (), wait=False)
             with pytest.raises(HostError, match=" by run b of "):
-                a.ensure("h1")
+                a.ensure("h1", CHIEF)
     assert remote.left() == []
