@@ -26,9 +26,9 @@ def follow(
     """Evaluate each new checkpoint until one is the last, or until asked to stop.
 
     Each says itself at which step training ends, unless it is an old one; the one that is there at
-    first may be of an earlier run that ended sooner, and counts by `total_steps`. A wish to stop is answered after
-    the last checkpoint was evaluated. Returns the last step that was evaluated and its figures,
-    empty when there was no checkpoint.
+    first may be of an earlier run that ended sooner, and counts by `total_steps`. A wish to stop is
+    answered after the last checkpoint was evaluated. Returns the last step that was evaluated and
+    its figures, empty when there was no checkpoint.
     """
     mark("ready", role="evaluate")
     say(f"evaluating each new checkpoint in {checkpoints.directory}")
