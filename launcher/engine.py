@@ -34,6 +34,7 @@ _GREETING_S = 10  # for the first answer of all
 _TIMEOUT_S = 60  # for an answer to begin or go on; what may take longer sets its own
 _CHANNELS = 64  # kept open at once; more are opened when needed
 _BASE_URL = "http://docker:80"
+_STAT = "X-Docker-Container-Path-Stat"
 _REASONS_SHOWN = 300  # characters of an engine's own message
 # Of no use to an engine, which would be sent them with every request.
 _NEEDLESS = {
@@ -115,13 +116,20 @@ class Engine:
 
     def has(self, container_id: str, path: str) -> bool:
         """Whether there is something at `path` in a container. Raises EngineError."""
+        return self.stat(container_id, path) is not None
+
+    def stat(self, container_id: str, path: str) -> str | None:
+        """Return what an engine tells of a path, as it does; None for nothing there.
+
+        See files.stat. Raises EngineError.
+        """
         with self.errors(f"does not look for {path}"):
             url = f"{_BASE_URL}/v{self.api.api_version}/containers/{container_id}/archive"
             answer = self.api.head(url, params={"path": path}, timeout=_TIMEOUT_S)
             if answer.status_code == 404:
-                return False
+                return None
             answer.raise_for_status()
-            return True
+            return str(answer.headers[_STAT])
 
     def close(self) -> None:
         """Give the connections back."""

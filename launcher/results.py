@@ -73,6 +73,7 @@ class Results:
         self._unwhole: set[str] = set()  # containers whose log is not home
         self._lost: set[str] = set()  # hosts
         self._latest: dict[TaskId, int] = {}
+        self._has_found_own = False  # the container of the last attempt that wrote checkpoints
 
     def cancel(self) -> None:
         """Leave what is not home yet where it is."""
@@ -104,8 +105,15 @@ class Results:
     def _note_latest(self, listed: Iterable[tuple[Left, ...]]) -> None:
         """Note of each task the latest attempt that is known: a task may have moved."""
         self._latest = reported_attempts(self._how.run_dir)
-        for each in (each for here in listed for each in here):
+        all_left = [each for here in listed for each in here]
+        for each in all_left:
             self._latest[each.task] = max(each.attempt, self._latest.get(each.task, 0))
+        self._has_found_own = any(
+            CONTAINER_CHECKPOINT_DIR in each.volumes
+            and not each.has_copies
+            and each.attempt == self._latest[each.task]
+            for each in all_left
+        )
 
     def _of_host(self, machine: Machine, here: tuple[Left, ...] | Homecoming) -> Homecoming:
         if isinstance(here, Homecoming):
@@ -166,7 +174,8 @@ class Results:
         """Return for each folder here the container and the folder in it that fill it.
 
         All attempts of a task, and all tasks that share checkpoints, have one volume. That of a
-        host from which the task has moved is named by its last attempt there.
+        host from which the task has moved is named by its last attempt there. What may be copies
+        is left out where the chief's own is known; else it may be just that.
         """
         homes: dict[Path, tuple[Left, str]] = {}
         newest = {each.task: each for each in sorted(containers, key=lambda each: each.attempt)}
@@ -177,6 +186,17 @@ class Results:
             if CONTAINER_CHECKPOINT_DIR in each.volumes and not each.has_copies:
                 name = f"checkpoints.{each.attempt}" if moved else "checkpoints"
                 homes[self._how.run_dir / name] = (each, CONTAINER_CHECKPOINT_DIR)
+        own = {inside for _, inside in homes.values()}
+        copies = [
+            each
+            for each in newest.values()
+            if each.has_copies and CONTAINER_CHECKPOINT_DIR in each.volumes
+        ]
+        if copies and not self._has_found_own and CONTAINER_CHECKPOINT_DIR not in own:
+            home = self._how.run_dir / "checkpoints"
+            if home.exists():  # which may be newer, where the chief's host is lost
+                home = home.with_name(f"checkpoints.{copies[0].task.slug}")
+            homes[home] = (copies[0], CONTAINER_CHECKPOINT_DIR)
         return homes
 
     def _collect(self, machine: Machine, one: Left, inside: str, home: Path) -> Brought:
@@ -190,6 +210,10 @@ class Results:
             on_progress=self._how.on_progress,
             is_cancelled=self._cancelled.is_set,
         )
+        if inside == CONTAINER_CHECKPOINT_DIR:
+            from launcher.files.checkpoints_given import remove_marks
+
+            got = got._replace(files=got.files - remove_marks(home))
         return Brought(str(home), *got)
 
     def _remove(self, engine: Engine, containers: Iterable[Left]) -> None:

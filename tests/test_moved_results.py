@@ -54,3 +54,22 @@ def test_checkpoints_of_a_chief_that_has_moved(tmp_path: Path) -> None:
     results._note_latest(there)
     assert homes(results, *there[0]) == {"chief-0.1": 1, "checkpoints.1": 1, "evaluator-0": 1}
     assert homes(results, *there[1]) == {"chief-0": 2, "checkpoints": 2}
+
+
+def test_checkpoints_of_a_chief_whose_containers_are_gone(tmp_path: Path) -> None:
+    """What an evaluator sees may then be the chief's own; it takes no other's place."""
+    results = Results(Collecting("run", tmp_path, False, lambda progress: None))
+    evaluator = left(EVALUATOR, 1, volumes=CHECKPOINTS, has_copies=True)
+    results._note_latest([(evaluator,)])
+    assert homes(results, evaluator) == {"evaluator-0": 1, "checkpoints": 1}
+    assert homes(results, evaluator._replace(volumes={})) == {"evaluator-0": 1}  # a shared folder
+    (tmp_path / "checkpoints").mkdir()
+    assert homes(results, evaluator) == {"evaluator-0": 1, "checkpoints.evaluator-0": 1}
+    earlier = left(CHIEF, 1, volumes=CHECKPOINTS)
+    (tmp_path / "report.json").write_text(
+        json.dumps({"tasks": [{"task": "chief:0", "attempt": 2, "duration_s": 1.0}]})
+    )
+    results._note_latest([(evaluator, earlier)])
+    assert homes(results, evaluator, earlier) == {
+        "evaluator-0": 1, "chief-0.1": 1, "checkpoints.1": 1,
+    }  # fmt: skip

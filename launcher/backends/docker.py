@@ -23,9 +23,8 @@ from launcher.container_logs.retries import Unreachable
 from launcher.engine import EngineError
 from launcher.errors import HostError
 from launcher.events import Exited, Lost, Started, StartFailed
-from launcher.homing import PERIOD_S, Homing
+from launcher.homing import Homing
 from launcher.hosts import Machine
-from launcher.logins import UNREACHABLE_S
 from launcher.plan import HOST_NETWORK, Plan
 from launcher.provision import Supply
 from launcher.results import Results, remove_container
@@ -63,8 +62,8 @@ class DockerBackend:
         results: Results,
         claims: Claims,
         say: Callable[[str], None],
-        unreachable_s: float = UNREACHABLE_S,
-        homing_s: float = PERIOD_S,
+        unreachable_s: float,
+        homing_s: float,
     ) -> None:
         self._plan = plan
         self._machines = machines
@@ -73,7 +72,7 @@ class DockerBackend:
         self._claims = claims
         self._say = say
         self._leases = Leases(plan.timeouts, say)
-        self._homing = Homing(plan, say, homing_s)
+        self._homing = Homing(plan, say, homing_s, lambda: provision.is_cancelled)
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
         self._starting: dict[TaskId, tuple[Container, int, Report]] = {}
@@ -112,7 +111,7 @@ class DockerBackend:
             return
         self._latest[task] = made
         report(Started(time.monotonic(), task, attempt))
-        report(self._lived(made, follower))
+        report(self._lived(made, follower, is_adopted=True))
 
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Send the signal from a thread: a host may be slow to answer."""
@@ -185,10 +184,12 @@ class DockerBackend:
             report(Started(time.monotonic(), task, attempt))
             report(self._lived(made, follower))
 
-    def _lived(self, made: Made, follower: LogFollower) -> Exited | Lost:
+    def _lived(
+        self, made: Made, follower: LogFollower, *, is_adopted: bool = False
+    ) -> Exited | Lost:
         """Do what is to be done beside an attempt, until it has ended; return how it did."""
         with self._leases.renewed(made.machine.engine, made.id):
-            self._homing.begun(made)
+            self._homing.begun(made, is_adopted=is_adopted)
             end = self._watched(made, follower)
         self._homing.ended(made, well=isinstance(end, Exited) and end.code == 0)
         return end

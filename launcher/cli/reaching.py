@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,9 +53,12 @@ def homing_s(environ: Mapping[str, str]) -> float:
 def _seconds(environ: Mapping[str, str], name: str, otherwise: float) -> float:
     text = environ.get(name, "")
     try:
-        return float(text) if text else otherwise
+        seconds = float(text) if text else otherwise
     except ValueError:
-        raise InputError(Problem(f"${name}", f"expected seconds, got {text!r}")) from None
+        seconds = -1.0
+    if not 0 < seconds < threading.TIMEOUT_MAX:  # nothing waits longer, and "inf" is a number
+        raise InputError(Problem(f"${name}", f"expected seconds > 0, got {text!r}"))
+    return seconds
 
 
 @contextlib.contextmanager

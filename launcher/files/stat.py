@@ -9,9 +9,6 @@ from launcher.engine import Engine
 
 _FOLDER = 1 << 31  # as Go's io/fs has it
 _NO_FILE = _FOLDER | 1 << 27 | 1 << 26 | 1 << 25 | 1 << 24 | 1 << 21 | 1 << 19
-_MISSING = 404
-_TIMEOUT_S = 60
-_HEADER = "X-Docker-Container-Path-Stat"
 
 
 class Stat(NamedTuple):
@@ -28,13 +25,8 @@ class Stat(NamedTuple):
 
 def stat(engine: Engine, container_id: str, path: str) -> Stat | None:
     """Return what lies at `path`, None for nothing; links are not followed. Raises HostError."""
-    with engine.errors(f"does not tell of {path}"):
-        url = f"http://docker:80/v{engine.api.api_version}/containers/{container_id}/archive"
-        answer = engine.api.head(url, params={"path": path}, timeout=_TIMEOUT_S)
-        if answer.status_code == _MISSING:
-            return None
-        answer.raise_for_status()
-        return read(answer.headers[_HEADER])
+    told = engine.stat(container_id, path)
+    return None if told is None else read(told)
 
 
 def read(header: str) -> Stat:

@@ -3,7 +3,8 @@
 A checkpoint is a `tf.train.Checkpoint` with `model`, `optimizer`, and the counters `step`,
 `updates` and `total_steps`; its weights are read anywhere by
 `tf.train.Checkpoint(model=your_model).restore(path).expect_partial()`. It holds plain variables of
-one process, whatever the strategy, so that no file system needs to be shared. TensorFlow completes
+one process, whatever the strategy, so that no file system needs to be shared. One written before
+there was a `total_steps` is read all the same. TensorFlow completes
 the files under other names before it names them. This file knows nothing of strategies: values are
 given to it and taken from it.
 """
@@ -19,10 +20,15 @@ from launcher.errors import InputError, LaunchError
 from launcher.training.learner import Variables
 
 _KEPT = 3
+_TOTAL_STEPS = "total_steps/.ATTRIBUTES/VARIABLE_VALUE"  # as TensorFlow names it in the files
 
 
 class Checkpoints:
-    """The checkpoints in one directory, of one set of plain variables."""
+    """The checkpoints in one directory, of one set of plain variables.
+
+    total_steps: at which training ends, as the checkpoint that was loaded says; 0 where it does
+        not tell.
+    """
 
     def __init__(self, directory: Path, variables: Variables) -> None:
         self.directory = directory
@@ -31,13 +37,14 @@ class Checkpoints:
         self.updates = tf.Variable(0, dtype=tf.int64, trainable=False, name="updates")
         self.total_steps = tf.Variable(0, dtype=tf.int64, trainable=False, name="total_steps")
         by_slot = {name: [slots[name] for slots in variables.slots] for name in _names(variables)}
-        self._checkpoint = tf.train.Checkpoint(
-            model=variables.model,
-            optimizer=tf.train.Checkpoint(**by_slot),
-            step=self.step,
-            updates=self.updates,
-            total_steps=self.total_steps,
-        )
+        parts = {
+            "model": variables.model,
+            "optimizer": tf.train.Checkpoint(**by_slot),
+            "step": self.step,
+            "updates": self.updates,
+        }
+        self._checkpoint = tf.train.Checkpoint(**parts, total_steps=self.total_steps)
+        self._without_total = tf.train.Checkpoint(**parts)
         self._manager: Any = None
 
     def make_directory(self) -> None:
@@ -100,13 +107,17 @@ class Checkpoints:
             InputError: when it belongs to another model or optimizer.
             tf.errors.OpError: when it is gone or damaged.
         """
+        has_total = tf.train.load_checkpoint(path).has_tensor(_TOTAL_STEPS)
         try:
-            self._checkpoint.restore(path).assert_existing_objects_matched()
+            checkpoint = self._checkpoint if has_total else self._without_total
+            checkpoint.restore(path).assert_existing_objects_matched()
         except (AssertionError, ValueError):
             raise InputError(
                 f"{path}: this checkpoint was written with another model or optimizer; "
                 "give an empty output directory, or remove it"
             ) from None
+        if not has_total:
+            self.total_steps.assign(0)
 
     def _open(self) -> Any:
         if self._manager is None:

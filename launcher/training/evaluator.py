@@ -25,10 +25,10 @@ def follow(
 ) -> tuple[int, dict[str, float]]:
     """Evaluate each new checkpoint until one is the last, or until asked to stop.
 
-    Each says itself at which step training ends; the one that is there at first may be of an
-    earlier run that ended sooner, and counts by `total_steps`. A wish to stop is answered after
-    the last checkpoint was evaluated. Returns the last step that was evaluated and its figures,
-    empty when there was no checkpoint.
+    Each says itself at which step training ends, unless it is an old one; the one that is there at
+    first may be of an earlier run that ended sooner, and counts by `total_steps`. A wish to stop is
+    answered after the last checkpoint was evaluated. Returns the last step that was evaluated and
+    its figures, empty when there was no checkpoint.
     """
     mark("ready", role="evaluate")
     say(f"evaluating each new checkpoint in {checkpoints.directory}")
@@ -42,7 +42,7 @@ def follow(
         if path and path != done and _load(checkpoints, path):
             done, step = path, int(checkpoints.step)
             if path != first:
-                total_steps = int(checkpoints.total_steps)
+                total_steps = int(checkpoints.total_steps) or total_steps
             values = _evaluate(evaluation, step, total_steps, summaries)
             word_at = time.monotonic() + _WORD_S
         elif stopping:

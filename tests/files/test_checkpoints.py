@@ -11,7 +11,7 @@ import pytest
 from launcher.errors import HostError
 from launcher.files.checkpoint_volume import CheckpointVolume, opened
 from launcher.files.checkpoints import Fetched, fetched, take
-from launcher.files.checkpoints_given import Given, give, is_newer
+from launcher.files.checkpoints_given import Given, give, given_before, is_newer, remove_marks
 from launcher.files.results import Collected, collect
 from launcher.files.stat import Stat, read
 from tests.files.conftest import Remote
@@ -156,25 +156,30 @@ def test_only_what_is_lacking_is_given(places: list[Place], home: Path) -> None:
     come(chief, home)
     given: Given = {}
     assert is_newer(other.volume, home)
-    assert give(other.volume, home, given)
-    assert not give(other.volume, home, given)
+    assert give(other.volume, home, given, lambda: False)
+    assert not give(other.volume, home, given, lambda: False)
     assert not is_newer(other.volume, home)
-    assert other.names() == {*files(5), "checkpoint", ".checkpoint.new"}
+    assert other.names() == {*files(5), "checkpoint", ".checkpoint.launch"}
     assert other.do("cat checkpoint") == (home / "checkpoint").read_text()
     other.do("echo mark >>ckpt-5.data-00000-of-00001")
 
     chief.do("add 10 3000000; note 10 5")
     come(chief, home)
     assert is_newer(other.volume, home)
-    assert give(other.volume, home, given)
+    assert give(other.volume, home, given, lambda: False)
     assert "mark" in other.do("cat ckpt-5.data*")  # it was not sent again
     assert other.do("wc -c <ckpt-10.data-00000-of-00001").strip() == "3000000"
 
     chief.do("note 10; rm ckpt-5*")
     come(chief, home)
-    assert give(other.volume, home, given)
+    assert given_before(other.volume) == given  # another launcher knows too
+    with pytest.raises(HostError, match="h2: stopped before the checkpoints were there"):
+        give(other.volume, home, given, lambda: True)
+    assert set(given) == {"ckpt-5", "ckpt-10"}
+    assert give(other.volume, home, given, lambda: False)
     assert other.do("cat ckpt-5*") == ""
     assert other.do("sed -n 2p checkpoint") == 'all_model_checkpoint_paths: "ckpt-10"\n'
+    assert set(given) == set(given_before(other.volume)) == {"ckpt-10"}
 
 
 @pytest.mark.testbed
@@ -184,10 +189,25 @@ def test_a_folder_is_given(places: list[Place], home: Path) -> None:
     chief.do("mkdir a; echo 1 >a/step")
     come(chief, home)
     other.do("mkdir a; echo 0 >a/step; touch -d @1000 a/step")
-    assert give(other.volume, home, {})
+    assert give(other.volume, home, {}, lambda: False)
     assert other.do("cat a/step") == "1\n"
-    assert not give(other.volume, home, {})
+    assert not give(other.volume, home, {}, lambda: False)
     assert not is_newer(other.volume, home)  # nobody can tell
+
+
+def test_marks_of_giving(tmp_path: Path) -> None:
+    """What was emptied, and what is written beside its place, goes; the rest is a trainer's own."""
+    own = {
+        *files(10),
+        *("checkpoint", "empty", "deep/step", ".hidden"),
+        *("ckpt-5.data-00000-of-00001.bak", "ckpt-12.data-00000-of-00001"),
+    }
+    for name in (*own, *files(5), ".checkpoint.launch", "deep/.step.launch"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "ckpt-10.index").write_text("index")
+    assert remove_marks(tmp_path) == 4
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")} == {*own, "deep"}
 
 
 def test_a_whole_folder_takes_the_place_of_another(tmp_path: Path) -> None:
