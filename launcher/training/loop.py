@@ -21,6 +21,7 @@ from launcher.training.progress import Progress, mark, say
 from launcher.training.settings import Settings
 
 _MOST_STEPS = 2000
+_SEEN_S = 2.0  # for the others to see it too: who leaves first takes the answer from them
 
 
 class Program(Protocol):
@@ -118,6 +119,7 @@ class Loop:
         parameters = sum(v.shape.num_elements() for v in learner.variables.saved)
         numbers = (self.total_steps, order.batch_size, order.examples, order.seed, parameters)
         if not self.program.agree(tuple(map(float, numbers))):
+            time.sleep(_SEEN_S)
             raise InputError(
                 "the tasks of this cluster were started with different settings, data or models; "
                 "give all of them the same arguments "

@@ -193,7 +193,7 @@ def test_stopped_on_hosts(trained: Launching, remote: Engines, testbed: Testbed)
     assert {task["state"] for task in trained.report()["tasks"]} == {"stopped"}
     first, second = re.findall(r"stopped at step (\d+) as asked", out)
     assert first == second
-    assert (trained.run_dir() / f"output/chief-0/checkpoints/ckpt-{first}.index").is_file()
+    assert (trained.run_dir() / f"checkpoints/ckpt-{first}.index").is_file()
     assert "Traceback" not in out + err
     assert remote.left() == []
 
