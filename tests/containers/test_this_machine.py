@@ -38,9 +38,10 @@ def test_a_cluster(launching: Launching, local: Engines) -> None:
     )
     assert done.code == 0, done.out + done.err
     log = launching.log("worker-0").decode()
-    told = json.loads(log.partition("\n")[0])
+    config, *rest = sorted(log.splitlines(), key=lambda line: not line.startswith("{"))
+    told = json.loads(config)
     assert told["cluster"] == {"chief": ["chief-0:2222"], "worker": ["worker-0:2222"]}
-    assert sorted(log.splitlines()[1:]) == ["found", "loud"]
+    assert sorted(rest) == ["found", "loud"]
     output = launching.run_dir() / "output"
     assert (output / "chief-0/name").read_text() == "chief-0\n"
     assert (output / "worker-0/name").stat().st_uid == os.geteuid()
