@@ -160,7 +160,7 @@ def test_a_chief_that_moves_once_taken_up(
         process = user.start("attach", run)
         until(lambda: "Adopt" in (event["what"] for event in user.events()), "the launcher")
         h2.power_off()
-        until(lambda: user.log("chief-0", 2) == b"/data/checkpoints\n", "the chief on h1")
+        until(lambda: user.log("chief-0", 2) == b"/data/checkpoints\n", "the chief on h1", 90)
         refused = user.run("stop", "--runs-dir", "other", "--cluster", "cluster.yaml", run)
         assert refused.code == 3
         assert f"(process {process.pid}) supervises it" in refused.err
