@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from launcher import creation, event_files
+from launcher import creation
 from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report, listening
 from launcher.backends.leases import Leases
@@ -139,6 +139,8 @@ class DockerBackend:
 
     def event_files_age_s(self) -> float | None:
         """Return how long ago an event file of a task that lives last grew."""
+        from launcher import event_files  # few runs are looked at so
+
         shared = self._plan.checkpoint_dir
 
         def age_s(made: Made) -> float | None:

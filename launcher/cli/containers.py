@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from launcher import claiming, config, moving, placement, preflight
+from launcher import claiming, config, placement, preflight
 from launcher.at_once import at_all
 from launcher.backends import Backend
 from launcher.backends.docker import DockerBackend  # all of this while hosts answer
@@ -20,7 +20,6 @@ from launcher.cli.docker_here import local_engine
 from launcher.cli.interruption import interruptible, superseded
 from launcher.cli.perform import perform
 from launcher.cli.reaching import homing_s, unreachable_s
-from launcher.cli.show import show
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError
 from launcher.found import found
@@ -58,6 +57,8 @@ def run(asked: Asked, logins: Logins, all_open: Callable[[], Opened], *, dry: bo
     else:
         preflight.check(made, {name: each.without() for name, each in readings.items()})
     if dry:
+        from launcher.cli.show import show
+
         show(made, as_json=asked.as_json)
         return 0
     with interruptible(), Claims(asked.run_id, machines, _say) as claims:
@@ -197,6 +198,8 @@ def _perform(
         )
 
     def replan(lost: frozenset[str]) -> Plan:
+        from launcher import moving  # few runs need another place
+
         readings = moving.read_again(asked.run_id, machines, asked.questions, lost)
         again = _plan(asked, _facts(asked, readings), without=lost)
         return moving.held(again, readings, claims, lease)
