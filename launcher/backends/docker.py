@@ -97,8 +97,7 @@ class DockerBackend:
             return
         name = creation.container_name(self._plan.run_id, task, attempt)
         try:
-            with machine.engine.errors(f"does not describe {task}"):
-                described = machine.engine.api.inspect_container(name)
+            described = self._described(machine, task, name)
             if described["State"]["Status"] == "created":
                 raise HostError(f"{container.host}: {task} was made and never started")
             made = Made(container, attempt, machine, described["Id"], report)
@@ -107,11 +106,30 @@ class DockerBackend:
             if isinstance(error, EngineError) and error.status == _GONE:
                 report(_removed(container, attempt))
                 return
+            if isinstance(error, EngineError) and error.status is None:
+                self._results.host_is_lost(container.host)
+                self._homing.lost(container.host)
+                report(Lost(time.monotonic(), task, attempt, str(error)))
+                return
             report(StartFailed(time.monotonic(), task, attempt, str(error)))
             return
         self._latest[task] = made
         report(Started(time.monotonic(), task, attempt))
         report(self._lived(made, follower, is_adopted=True))
+
+    def _described(self, machine: Machine, task: TaskId, name: str) -> Mapping[str, Any]:
+        """Return what an engine says of a container; one that is silent is asked again."""
+        give_up_at = time.monotonic() + self._unreachable_s
+        while True:
+            try:
+                with machine.engine.errors(f"does not describe {task}"):
+                    described: Mapping[str, Any] = machine.engine.api.inspect_container(name)
+                    return described
+            except EngineError as error:
+                is_over = self._provision.is_cancelled or time.monotonic() > give_up_at
+                if error.status is not None or is_over:
+                    raise
+            time.sleep(_PAUSE_S)
 
     def stop(self, task: TaskId, *, kill: bool) -> None:
         """Send the signal from a thread: a host may be slow to answer."""

@@ -137,7 +137,6 @@ def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Test
     assert remote.left() == []
 
 
-@pytest.mark.chaos
 def test_a_chief_that_moves_once_taken_up(
     user: Launching, remote: Engines, testbed: Testbed
 ) -> None:
