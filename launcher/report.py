@@ -6,7 +6,7 @@ import os
 from launcher.blame import Blame, blame
 from launcher.diagnosis import Diagnosis, Ended
 from launcher.logs import last_lines, printable
-from launcher.run import Attempt, Outcome, TaskState
+from launcher.run import Attempt, Failure, Outcome, TaskState
 from launcher.size import shown
 from launcher.supervisor import Result
 from launcher.table import table
@@ -33,16 +33,7 @@ def to_dict(result: Result) -> dict[str, object]:
         "last_lines": list(_last_lines(result, first.task)) if first else [],
         "remedy": (first.diagnosis.remedy if first else "") or None,
         "why": result.why or None,
-        "failures": [
-            {
-                "task": str(f.task),
-                "attempt": f.attempt,
-                "cause": f.cause.value,
-                "how": how(f),
-                "step": f.step,
-            }
-            for f in run.failures
-        ],
+        "failures": [_failure(failure) for failure in run.failures],
         "metrics": _finite(result.observed.metrics),
         "step": result.observed.step,
         "model": result.observed.model,
@@ -63,6 +54,16 @@ def to_dict(result: Result) -> dict[str, object]:
             }
             for task, attempt in run.tasks.items()
         ],
+    }
+
+
+def _failure(failure: Failure) -> dict[str, object]:
+    return {
+        "task": str(failure.task),
+        "attempt": failure.attempt,
+        "cause": failure.cause.value,
+        "how": how(failure),
+        "step": failure.step,
     }
 
 

@@ -14,6 +14,10 @@ from launcher.training.progress import Summaries, figures, mark, say
 
 _LOOK_S = 0.5
 _WORD_S = 60.0
+_NOTHING = (
+    "nothing was evaluated: no checkpoint came to {}. The chief and the evaluator need one folder "
+    "that both see (`checkpoints` in cluster.yaml)"
+)
 
 
 def follow(
@@ -53,10 +57,7 @@ def follow(
             say(f"no new checkpoint in {checkpoints.directory} for {_WORD_S:g} s")
             word_at += _WORD_S
     if done is None:
-        say(
-            f"nothing was evaluated: no checkpoint came to {checkpoints.directory}. The chief and "
-            "the evaluator need one folder that both see (`checkpoints` in cluster.yaml)"
-        )
+        say(_NOTHING.format(checkpoints.directory))
     return step, values
 
 
