@@ -33,7 +33,7 @@ def to_dict(result: Result) -> dict[str, object]:
         "last_lines": list(_last_lines(result, first.task)) if first else [],
         "remedy": (first.diagnosis.remedy if first else "") or None,
         "why": result.why or None,
-        "failures": [_failure(failure) for failure in run.failures],
+        "failures": [_as_json(failure) for failure in run.failures],
         "metrics": _finite(result.observed.metrics),
         "step": result.observed.step,
         "model": result.observed.model,
@@ -57,7 +57,7 @@ def to_dict(result: Result) -> dict[str, object]:
     }
 
 
-def _failure(failure: Failure) -> dict[str, object]:
+def _as_json(failure: Failure) -> dict[str, object]:
     return {
         "task": str(failure.task),
         "attempt": failure.attempt,
