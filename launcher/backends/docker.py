@@ -15,7 +15,7 @@ from launcher import creation
 from launcher.at_once import attempts, within
 from launcher.backends import Homecoming, Report, listening
 from launcher.backends.leases import Leases
-from launcher.backends.made import Made, daemon_restarted, end_of, ended_at, signal
+from launcher.backends.made import Made, daemon_restarted, end_of, ended_at, signal, terminate
 from launcher.claiming import Claims
 from launcher.container import Container
 from launcher.container_logs import LogFollower
@@ -237,7 +237,7 @@ class DockerBackend:
         while True:
             try:
                 made = self._created(machine, container, attempt, report, again=is_again)
-                return made, self._begun(made, log_path)
+                return self._begun(made, log_path)
             except EngineError as error:
                 is_late = time.monotonic() > give_up_at or self._provision.is_cancelled
                 if error.status is not None or is_late:
@@ -271,7 +271,7 @@ class DockerBackend:
                 created = self._leases.create(engine, body, name)
         return Made(container, attempt, machine, created, report)
 
-    def _begun(self, made: Made, log_path: str) -> LogFollower:
+    def _begun(self, made: Made, log_path: str) -> tuple[Made, LogFollower]:
         engine = made.machine.engine
         try:
             self._claims.ensure(made.container.host, made.container.task)
@@ -282,8 +282,9 @@ class DockerBackend:
             with contextlib.suppress(HostError):
                 remove_container(engine, made.id)  # its volumes are left to `finish`
             raise
+        made = made._replace(started_at=time.monotonic())
         self._latest[made.container.task] = made
-        return follower
+        return made, follower
 
     def _filled(self, made: Made, log_path: str) -> LogFollower:
         self._provision.into_container(made.machine, made.container, made.id)
@@ -360,11 +361,11 @@ class DockerBackend:
     def _terminate(self, made: Made) -> None:
         try:
             try:
-                signal(made, "SIGTERM")
+                terminate(made)
             except EngineError as error:
                 if error.status is not None:
                     raise
-                signal(made, "SIGTERM")  # over a new connection, where the old one was lost
+                terminate(made)  # over a new connection, where the old one was lost
         except HostError as error:
             self._say(f"launch: {error}")
 

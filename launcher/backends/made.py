@@ -13,20 +13,26 @@ from launcher.hosts import Machine
 
 _NOT_RUNNING = (404, 409)
 _EVENTS = 256  # that an engine remembers
+_DEAF_S = 3.0  # on a busy host, from the start of a container until its PID 1 takes signals
+_PAUSE_S = 0.5
 
 
 class Made(NamedTuple):
-    """A container that was made for an attempt of a task."""
+    """A container that was made for an attempt of a task.
+
+    started_at: when we started it; None where another launcher did, or nobody has.
+    """
 
     container: Container
     attempt: int
     machine: Machine
     id: str
     report: Report
+    started_at: float | None = None
 
 
-def signal(made: Made, name: str) -> None:
-    """Send a signal; to what has ended it is none. Raises HostError."""
+def signal(made: Made, name: str) -> bool:
+    """Send a signal; return whether there was something running to get it. Raises HostError."""
     engine = made.machine.engine
     try:
         with engine.errors(f"cannot send {name} to {made.container.task}"):
@@ -34,6 +40,19 @@ def signal(made: Made, name: str) -> None:
     except EngineError as error:
         if error.status not in _NOT_RUNNING:
             raise
+        return False
+    return True
+
+
+def terminate(made: Made) -> None:
+    """Send SIGTERM, and again to what began a moment ago. Raises HostError.
+
+    Until a container's PID 1 has set up its handlers, the kernel drops the signal.
+    """
+    while signal(made, "SIGTERM"):
+        if made.started_at is None or time.monotonic() > made.started_at + _DEAF_S:
+            return
+        time.sleep(_PAUSE_S)
 
 
 def ended_at(made: Made, state: Mapping[str, Any]) -> float | None:
