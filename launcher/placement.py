@@ -78,7 +78,7 @@ def device_ids(
             problems.append(
                 Problem(
                     spec.source.where(f"hosts.{host}.gpus"),
-                    f"{task.id} wants {task.gpus} GPUs, {len(own)} are left on {host}",
+                    f"{task.id} wants {task.gpus} of the GPUs of {host}, which has {len(own)} left",
                 )
             )
         given.append(own)

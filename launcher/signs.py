@@ -107,6 +107,7 @@ OF_LOGS = (
         Cause.CUDA_OUT_OF_MEMORY,
         r"CUDA_ERROR_OUT_OF_MEMORY|OOM when allocating .*\bdevice:GPU:\d"
         r"|Allocator \(GPU_\d+_bfc\) ran out of memory(?!.*not a failure)"
+        r"(?: (trying to allocate [\d.]+\w+))?"
         r"|CU\w+_STATUS_ALLOC_FAILED",
         "out of memory on the GPU",
         ANYWHERE,

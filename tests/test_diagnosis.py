@@ -82,7 +82,26 @@ ARGPARSE = [
     "usage: argp.py [-h] [--n N]",
     "argp.py: error: argument --n: invalid int value: 'x'",
 ]
-# No GPU is at hand: these are from the sources of TensorFlow and NCCL, and from users' reports.
+# Seen on an H200 (driver 580.159.04, PyTorch 2.11.0+cu130, JAX 0.11.2).
+TORCH_GPU = [
+    TRACEBACK,
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 4096.00 GiB. GPU 0 has a total "
+    "capacity of 139.80 GiB of which 139.29 GiB is free. Including non-PyTorch memory, this "
+    "process has 518.00 MiB memory in use. Of the allocated memory 0 bytes is allocated by "
+    "PyTorch, and 0 bytes is reserved by PyTorch but unallocated. If reserved but unallocated "
+    "memory is large try setting PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True to avoid "
+    "fragmentation.",
+]
+JAX_GPU = [
+    "W1127 13:39:10.510217    1323 bfc_allocator.cc:598] Allocator (GPU_0_bfc) ran out of memory "
+    "trying to allocate 4.00TiB (rounded to 4398046511104) from the lower end requested by op ",
+    "Current allocation summary follows.",
+    TRACEBACK,
+    "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate "
+    "4.00TiB with allocator GPU_0_bfc on device 0. [executable_name='jit_broadcast_in_dim'] "
+    "[tf-allocator-allocation-error='']",
+]
+# TensorFlow's own are from its sources and NCCL's, and from users' reports.
 GPU_FROM_REPORTS = [
     "Could not allocate: CUDA_ERROR_OUT_OF_MEMORY: out of memory",
     TRACEBACK,
@@ -180,6 +199,8 @@ CUT = (
         (1, "", TENSOR_TOO_LARGE, Cause.OUT_OF_MEMORY, "out of memory"),
         (1, "", NUMPY_MEMORY, Cause.OUT_OF_MEMORY, "out of memory"),
         (1, "", GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "on the GPU"),
+        (1, "", TORCH_GPU, Cause.CUDA_OUT_OF_MEMORY, "GPU: Tried to allocate 4096.00 GiB (exit"),
+        (1, "", JAX_GPU, Cause.CUDA_OUT_OF_MEMORY, "GPU: trying to allocate 4.00TiB (exit"),
         (1, "", TORCH_GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "GPU: Tried to allocate 22.78"),
         (1, "", TORCH_1_GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "allocate 2.87 GiB (exit"),
         (1, "", TORCH_FULL_GPU_FROM_REPORTS, Cause.CUDA_OUT_OF_MEMORY, "on the GPU (exit"),

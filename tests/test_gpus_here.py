@@ -163,7 +163,8 @@ def test_more_than_there_are(fake: Fake, launching: Launching) -> None:
     launching.cluster(AUTO.replace("{gpus: 1}", "{gpus: 2}"))
     few = launching.run(*SHOW)
     assert (few.code, few.err.strip()) == (
-        2, "launch: cluster.yaml:1 hosts.me.gpus: chief:0 wants 2 GPUs, 1 are left on me",
+        2,
+        "launch: cluster.yaml:1 hosts.me.gpus: chief:0 wants 2 of the GPUs of me, which has 1 left",
     )  # fmt: skip
     assert launching.run("check", "--hosts").code == 2
 

@@ -257,7 +257,8 @@ def test_single(gpus: tuple[str, ...], seen: str) -> None:
         (
             "hosts: {localhost: {address: 127.0.0.1, gpus: auto}}\ntasks:\n  chief: {gpus: 3}",
             HERE,
-            "cluster.yaml:1 hosts.localhost.gpus: chief:0 wants 3 GPUs, 2 are left on localhost",
+            "cluster.yaml:1 hosts.localhost.gpus: chief:0 wants 3 of the GPUs of localhost, which"
+            " has 2 left",
         ),
         (
             "image: x\nhosts:\n  a: {address: 10.0.0.1, gpus: 1}\n"

@@ -124,7 +124,7 @@ def test_auto(user: Launching, remote: Engines, gpus: tuple[Host, ...]) -> None:
     user.cluster(cluster(gpus, {1: "auto"}, "{worker: {count: 4, gpus: 1}}"))
     refused = user.run(*sh("true"))
     assert refused.code == 2
-    assert "worker:3 wants 1 GPUs, 0 are left on h1" in refused.err
+    assert "worker:3 wants 1 of the GPUs of h1, which has 0 left" in refused.err
     assert remote.left() == []
 
 
