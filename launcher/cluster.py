@@ -188,7 +188,10 @@ class Timeouts(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One task as asked for: where it may stand and what it needs. `host` None: anywhere."""
+    """One task as asked for: where it may stand and what it needs. `host` None: anywhere.
+
+    device_ids: the GPUs that it has already; None: any `gpus` of its host's.
+    """
 
     id: TaskId
     host: str | None
@@ -198,6 +201,7 @@ class Task(NamedTuple):
     args: tuple[str, ...]
     memory: str | None = None
     cpus: float | None = None
+    device_ids: tuple[str, ...] | None = None
 
 
 class Source(NamedTuple):

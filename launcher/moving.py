@@ -4,10 +4,11 @@ The hosts are read again, and what a plan takes of them then is checked, and hel
 starts there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from launcher import claiming, preflight
 from launcher.claiming import Claims
+from launcher.container import Container
 from launcher.errors import HostError
 from launcher.hosts import Machine
 from launcher.lease import ChiefLease
@@ -34,13 +35,23 @@ def read_again(
     return {name: reading.without(run_id) for name, reading in readings.items()}
 
 
-def held(plan: Plan, readings: Mapping[str, Reading], claims: Claims, lease: ChiefLease) -> Plan:
+def held(
+    plan: Plan,
+    readings: Mapping[str, Reading],
+    claims: Claims,
+    lease: ChiefLease,
+    staying: Collection[Container],
+) -> Plan:
     """Return a plan for other places once the run holds what it takes: the lease too.
+
+    staying: of the plan before, those that keep their places, which they may use now.
 
     Raises:
         InputError, HostError: something is in the way.
     """
-    preflight.check(plan, readings)
+    stay = {container.task for container in staying}
+    moved = tuple(container for container in plan.tasks if container.task not in stay)
+    preflight.check(plan._replace(tasks=moved), readings)
     lease.follow(plan.tasks[0].host)
     claims.take(claiming.wanted(plan, readings), claiming.names(readings), (), wait=False)
     return plan

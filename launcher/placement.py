@@ -1,12 +1,13 @@
 """Where each task stands: its host, its GPUs and its address, from what was read of the hosts."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heapreplace
 from itertools import islice
 from typing import NamedTuple
 
 from launcher.address import Address
 from launcher.cluster import ClusterSpec
+from launcher.container import Container
 from launcher.errors import InputError, Problem
 from launcher.task import TaskId
 
@@ -31,9 +32,28 @@ def without_hosts(spec: ClusterSpec, lost: Collection[str]) -> ClusterSpec:
     return spec._replace(hosts=hosts, tasks=tasks)
 
 
-def _gpu_ids(spec: ClusterSpec, name: str, facts: Mapping[str, HostFacts]) -> tuple[str, ...]:
-    ids = spec.hosts[name].gpu_ids
-    return facts.get(name, HostFacts()).gpus if ids is None else ids
+def with_staying(spec: ClusterSpec, staying: Iterable[Container]) -> ClusterSpec:
+    """Return the cluster with tasks that keep the host, the port and the GPUs that they have."""
+    places = {container.task: container for container in staying}
+    tasks = tuple(
+        task._replace(host=place.host, port=place.address.port, device_ids=place.gpus)
+        if (place := places.get(task.id))
+        else task
+        for task in spec.tasks
+    )
+    return spec._replace(tasks=tasks)
+
+
+def _free_gpu_ids(
+    spec: ClusterSpec, facts: Mapping[str, HostFacts]
+) -> Mapping[str, tuple[str, ...]]:
+    """Return by host the GPUs that no task has already."""
+    had = {(task.host, each) for task in spec.tasks for each in task.device_ids or ()}
+    lent = {
+        name: facts.get(name, HostFacts()).gpus if host.gpu_ids is None else host.gpu_ids
+        for name, host in spec.hosts.items()
+    }
+    return {name: tuple(i for i in ids if (name, i) not in had) for name, ids in lent.items()}
 
 
 def hosts_of(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> list[str]:
@@ -42,11 +62,11 @@ def hosts_of(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> list[str]:
     Among hosts with as many free GPUs the one with fewest tasks is taken, then file order.
     """
     order = {name: position for position, name in enumerate(spec.hosts)}
-    free = {name: len(_gpu_ids(spec, name, facts)) for name in spec.hosts}
+    free = {name: len(ids) for name, ids in _free_gpu_ids(spec, facts).items()}
     count = dict.fromkeys(spec.hosts, 0)
     for task in spec.tasks:
         if task.host is not None:
-            free[task.host] -= task.gpus
+            free[task.host] -= task.gpus if task.device_ids is None else 0
             count[task.host] += 1
     heap = [(-free[name], count[name], order[name], name) for name in spec.hosts]
     heapify(heap)
@@ -69,11 +89,13 @@ def device_ids(
     spec: ClusterSpec, hosts: Sequence[str], facts: Mapping[str, HostFacts]
 ) -> list[tuple[str, ...]]:
     """Return the GPU ids of each task; no id is given twice."""
-    ids = {name: iter(_gpu_ids(spec, name, facts)) for name in spec.hosts}
+    free = {name: iter(ids) for name, ids in _free_gpu_ids(spec, facts).items()}
     given = []
     problems = []
     for task, host in zip(spec.tasks, hosts, strict=True):
-        own = tuple(islice(ids[host], task.gpus))
+        own = task.device_ids
+        if own is None:
+            own = tuple(islice(free[host], task.gpus))
         if len(own) < task.gpus:
             problems.append(
                 Problem(

@@ -175,23 +175,26 @@ def plan(
     *,
     run_dir: str,
     python: str,
+    staying: Iterable[Container] = (),
 ) -> Plan:
     """Return the plan of one run of `job` on the cluster `spec`.
 
     facts: by host name; a host without facts has no free port and, under `gpus: auto`, no GPU.
     run_dir: absolute; nothing is made there.
     python: the interpreter for processes where the spec names none.
+    staying: those of an earlier plan of the run that keep their places.
 
     Raises:
         InputError: the tasks do not fit on the hosts.
     """
-    hosts = placement.hosts_of(spec, facts)
-    gpus = placement.device_ids(spec, hosts, facts)
+    wanted = placement.with_staying(spec, staying)
+    hosts = placement.hosts_of(wanted, facts)
+    gpus = placement.device_ids(wanted, hosts, facts)
     network = _network(spec, run_id)
     if network in ("", HOST_NETWORK):
-        addresses = tuple(placement.addresses(spec, hosts, facts))
+        addresses = tuple(placement.addresses(wanted, hosts, facts))
     else:
-        addresses = tuple(placement.named(spec))
+        addresses = tuple(placement.named(wanted))
     layout = Layout.of(spec, job, run_id, run_dir, python)
     placed = Placed(spec, job, run_id, layout, layout.env(spec, run_id))
     containers = tuple(

@@ -61,9 +61,9 @@ def lost(run: Run, event: Lost) -> Step:
         event.task, event.attempt, event.at, Cause.HOST_UNREACHABLE, FailureKind.HOST,
         event.reason, None, run.step,
     )  # fmt: skip
-    if rules.may_fail(event.task):
-        return run, ()
     if not run.restarts.move:
+        if rules.may_fail(event.task):
+            return run, ()
         return stop(run._replace(first_failure=event.task), Outcome.HOST_LOST, event.at)
     return _after(run, failure, event.at)
 

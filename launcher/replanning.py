@@ -3,16 +3,21 @@
 For a run that another launcher began: its cluster.yaml may be on another machine, or changed.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from launcher import placement
 from launcher.cluster import ClusterSpec, Host, Task
+from launcher.container import Container
 from launcher.placement import HostFacts
 from launcher.plan import HOST_NETWORK, Plan, cluster_of
 
 
 def placed_anew(
-    plan: Plan, hosts: Mapping[str, Host], facts: Mapping[str, HostFacts], lost: Collection[str]
+    plan: Plan,
+    hosts: Mapping[str, Host],
+    facts: Mapping[str, HostFacts],
+    lost: Collection[str],
+    staying: Iterable[Container] = (),
 ) -> Plan:
     """Return a run's plan with ports that are free now, on hosts that are not lost.
 
@@ -20,6 +25,7 @@ def placed_anew(
 
     hosts: those that there are now, by name.
     facts: what was read of those that are not lost.
+    staying: those that keep port and GPUs too, as they live.
 
     Raises:
         InputError: the tasks do not fit there.
@@ -33,6 +39,7 @@ def placed_anew(
         for c in plan.tasks
     )
     spec = placement.without_hosts(ClusterSpec(plan.backend, plan.strategy, hosts, tasks), gone)
+    spec = placement.with_staying(spec, staying)
     names = placement.hosts_of(spec, facts)
     gpus = placement.device_ids(spec, names, facts)
     addresses = tuple(placement.addresses(spec, names, facts))

@@ -28,6 +28,7 @@ from launcher.layout import CONTAINER_CHECKPOINT_DIR
 from launcher.task import EVALUATOR, TaskId
 from launcher.transfer import OnProgress
 
+_OURS = {TASK_LABEL, ATTEMPT_LABEL, OUTPUT_LABEL}  # each of our containers has all of them
 _MISSING = 404
 _CANCEL_S = 2.0
 _LOST_S = 6.0
@@ -250,7 +251,7 @@ def left(engine: Engine, run_id: str) -> tuple[Left, ...]:
     """Return every container of a run on a host. Raises HostError."""
     with engine.errors("does not list its containers"):
         listed = engine.api.containers(all=True, filters={"label": f"{RUN_LABEL}={run_id}"})
-    return tuple(_left(each, run_id) for each in listed if TASK_LABEL in each["Labels"])
+    return tuple(_left(each, run_id) for each in listed if each["Labels"].keys() >= _OURS)
 
 
 def _left(listed: Mapping[str, object], run_id: str) -> Left:

@@ -64,7 +64,8 @@ class Result:
     why: str = ""  #: what ended the run, where no task did
 
 
-Replan = Callable[[frozenset[str]], Plan]  #: hosts that are lost → a plan of the same run
+#: Hosts that are lost, tasks that keep their places → a plan of the same run.
+Replan = Callable[[frozenset[str], tuple[Container, ...]], Plan]
 
 
 class Supervisor:
@@ -283,7 +284,7 @@ class Supervisor:
         """Find other places for what could not stay where it was, and start it there."""
         try:
             if self._replan is not None:
-                self._plan = self._replan(frozenset(self._lost_hosts))
+                self._plan = self._replan(frozenset(self._lost_hosts), self._staying(commands))
                 self._containers = {c.task: c for c in self._plan.tasks}
                 self._backend.follow_plan(self._plan)
         except LaunchError as error:
@@ -293,6 +294,15 @@ class Supervisor:
             return
         for command in commands:
             self._start(command)
+
+    def _staying(self, commands: list[Start]) -> tuple[Container, ...]:
+        """Return those that others find where they are, whatever starts elsewhere."""
+        moving = {command.task for command in commands}
+        return tuple(
+            container
+            for task, container in self._containers.items()
+            if task not in moving and container.host not in self._lost_hosts
+        )
 
     def _follow(self, event: Started) -> None:
         path = self._plan.log_path(event.task, event.attempt)

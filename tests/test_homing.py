@@ -151,7 +151,7 @@ def test_a_chief_that_moves_while_its_checkpoints_are_copied(world: World, aside
     assert world.gifts == [("h2", 200, 0)]
     assert world.said == []
     assert len(set(world.folders)) == len(world.folders) >= 2
-    assert [path.name for path in world.home.parent.iterdir()] == ["checkpoints"]
+    until(lambda: [path.name for path in world.home.parent.iterdir()] == ["checkpoints"], "the end")
     homing.close()
 
 

@@ -387,6 +387,19 @@ HISTORIES = [
         restarts=Restarts(move=True),
     ),
     History(
+        "where tasks may move, an evaluator whose host is lost is placed anew, alone",
+        MWMS, (*GANG, EVALUATOR),
+        [*there(*GANG, EVALUATOR), Lost(9, EVALUATOR, 1, "gone")],
+        starts(EVALUATOR, anew=True),
+        restarts=Restarts(move=True),
+    ),
+    History(
+        "where tasks may not move, the run goes on without an evaluator whose host is lost",
+        MWMS, (*GANG, EVALUATOR),
+        [*there(*GANG, EVALUATOR), Lost(9, EVALUATOR, 1, "gone"), Tick(60)],
+        [],
+    ),
+    History(
         "a host whose Docker was started again keeps its tasks: what died with it starts there",
         PSS, CLUSTER,
         [*there(*CLUSTER), Exited(9, WORKER, 1, -9, cause=Cause.HOST_UNREACHABLE)],

@@ -77,6 +77,20 @@ def test_without_a_host() -> None:
     assert again.fixed_ports == ()
 
 
+def test_who_lives_stays() -> None:
+    """What starts elsewhere gets no GPU and no port of those that go on where they are."""
+    made = read_again()
+    staying = [made.tasks[1]._replace(gpus=("0",))]  # worker:0, on gpu1
+    again = replanning.placed_anew(made, HOSTS, FREE, (), staying)
+    assert places(again) == {
+        "chief:0": ("gpu1", "10.0.0.11:30000", ("1",)),
+        "worker:0": ("gpu1", str(made.tasks[1].address), ("0",)),
+        "worker:1": ("gpu2", "10.0.0.12:30000", ("0",)),
+        "ps:0": ("gpu2", "10.0.0.12:2222", ()),
+    }
+    assert again.fixed_ports == (PS,)
+
+
 def test_no_room() -> None:
     """Where the tasks of a lost host find no GPUs, it is said who lacks them."""
     with pytest.raises(InputError, match="no host has 1 free GPUs left for worker:1"):

@@ -3,9 +3,11 @@
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from launcher import strategy as rules
 from launcher import supervision
 from launcher.cli import say_error
 from launcher.cli.arguments import Words, parser
@@ -132,6 +134,8 @@ def _missing(run: _There, machines: "Mapping[str, Machine]") -> Iterator[str]:
         group = next((group for group in run.plan.alike if c.task in group), ())
         if c.task in run.latest or (c is first and c.host not in machines):
             continue
+        if rules.may_fail(c.task):  # the run goes on without it
+            continue
         if c.host not in machines and not run.plan.restarts.move:
             yield f"{c.task} was on {c.host}, which cannot be reached (restarts.move is not set)"
         elif not run.latest.keys() & set(group):
@@ -169,7 +173,7 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
 
         asked = Command(Words({}, [], False), str(run_dir.parent), goes_on=True)
         return perform(
-            plan, backend, lambda lost: _placed_anew(plan, machines, claims, lease, lost), asked,
+            plan, backend, partial(_placed_anew, plan, machines, claims, lease), asked,
             adopted=run.adopted, stop=stop, as_json=as_json,
         )  # fmt: skip
 
@@ -245,6 +249,7 @@ def _placed_anew(
     claims: "Claims",
     lease: "ChiefLease",
     lost: frozenset[str],
+    staying: "tuple[Container, ...]",
 ) -> "Plan":
     """Return the run's plan with places that are free now, held. Raises InputError, HostError.
 
@@ -255,7 +260,8 @@ def _placed_anew(
     own = moving.read_again(plan.run_id, machines, _questions(plan, machines), lost)
     hosts = {name: machines[name].host for name in own}
     facts = {name: reading.facts() for name, reading in own.items()}
-    return moving.held(replanning.placed_anew(plan, hosts, facts, lost), own, claims, lease)
+    again = replanning.placed_anew(plan, hosts, facts, lost, staying)
+    return moving.held(again, own, claims, lease, staying)
 
 
 def _latest(containers: "Iterable[Found]") -> "dict[TaskId, Found]":

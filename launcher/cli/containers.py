@@ -20,6 +20,7 @@ from launcher.cli.docker_here import local_engine
 from launcher.cli.interruption import interruptible, superseded
 from launcher.cli.perform import perform
 from launcher.cli.reaching import homing_s, unreachable_s
+from launcher.container import Container
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError
 from launcher.found import found
@@ -152,9 +153,14 @@ def _facts(
 
 
 def _plan(
-    asked: Asked, facts: Mapping[str, HostFacts], without: frozenset[str] = frozenset()
+    asked: Asked,
+    facts: Mapping[str, HostFacts],
+    without: frozenset[str] = frozenset(),
+    staying: tuple[Container, ...] = (),
 ) -> Plan:
     """Return the plan by these facts, on the hosts that are left `without` some.
+
+    staying: those of an earlier plan that keep their places.
 
     Raises:
         InputError: the tasks do not fit there.
@@ -166,7 +172,7 @@ def _plan(
         )  # fmt: skip
     spec = placement.without_hosts(asked.spec, without)
     return plan(spec, asked.job, asked.run_id, facts, run_dir=asked.run_dir,
-                python=sys.executable)  # fmt: skip
+                python=sys.executable, staying=staying)  # fmt: skip
 
 
 def _perform(
@@ -197,12 +203,12 @@ def _perform(
             made, machines, provision, results, claims, console.say, gone_s, home_s
         )
 
-    def replan(lost: frozenset[str]) -> Plan:
+    def replan(lost: frozenset[str], staying: tuple[Container, ...]) -> Plan:
         from launcher import moving  # few runs need another place
 
         readings = moving.read_again(asked.run_id, machines, asked.questions, lost)
-        again = _plan(asked, _facts(asked, readings), without=lost)
-        return moving.held(again, readings, claims, lease)
+        again = _plan(asked, _facts(asked, readings), lost, staying)
+        return moving.held(again, readings, claims, lease, staying)
 
     lease = ChiefLease(made.run_id, lambda name: machines[name].start, superseded)
     with lease.held(made.tasks[0].host, at_once=asked.command.goes_on):

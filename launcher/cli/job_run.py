@@ -16,6 +16,7 @@ from launcher.cli import say_error
 from launcher.cli.arguments import Words
 from launcher.cli.command import Command
 from launcher.cli.perform import perform
+from launcher.container import Container
 from launcher.errors import HostError
 from launcher.logs import Console, Show
 from launcher.plan import Plan, plan
@@ -38,7 +39,7 @@ def run(kept: Kept, allocation: Allocation, run_dir: str) -> int:
     code = perform(
         made,
         lambda _console: StepBackend(places, allocation),
-        lambda lost: _plan(kept, Allocation.read(os.environ), run_dir, lost),
+        lambda lost, staying: _plan(kept, Allocation.read(os.environ), run_dir, lost, staying),
         asked,
         as_json=False,
         console=QuietConsole,
@@ -80,15 +81,19 @@ def make_ready(run_dir: Path, job_id: str) -> None:
 
 
 def _plan(
-    kept: Kept, allocation: Allocation, run_dir: str, lost: frozenset[str] = frozenset()
+    kept: Kept,
+    allocation: Allocation,
+    run_dir: str,
+    lost: frozenset[str] = frozenset(),
+    staying: tuple[Container, ...] = (),
 ) -> Plan:
     spec = kept.spec._replace(python=kept.spec.python or ("python" if kept.container else None))
     left = allocation._replace(nodes=tuple(n for n in allocation.nodes if n.name not in lost))
     if not left.nodes:
         raise HostError(f"job {allocation.job_id}: no node is left")
-    spec = left.placed(spec)
+    spec = left.placed(spec, staying)
     return plan(spec, kept.job, kept.run, left.facts(len(spec.tasks)), run_dir=run_dir,
-                python=sys.executable)  # fmt: skip
+                python=sys.executable, staying=staying)  # fmt: skip
 
 
 def _is_to_go_on(run_dir: str, allocation: Allocation) -> bool:

@@ -10,6 +10,7 @@ from launcher import claims, supervision
 from launcher.backends import Backend, process
 from launcher.cli import say_error
 from launcher.cli.command import Command
+from launcher.container import Container
 from launcher.errors import HostError
 from launcher.logs import Console
 from launcher.plan import Plan
@@ -63,8 +64,8 @@ def perform_processes(
         if takes_gpus:
             gpus_here.check_idle(plan.tasks)
 
-        def again(lost: frozenset[str]) -> Plan:
-            other = replan(lost)
+        def again(lost: frozenset[str], staying: tuple[Container, ...]) -> Plan:
+            other = replan(lost, staying)
             held.take(claims.wanted(other.tasks), wait=False)
             return other
 

@@ -7,6 +7,7 @@ from launcher import config, facts
 from launcher.cli.arguments import Words
 from launcher.cli.asked import Asked, read
 from launcher.cluster import Backend, ClusterSpec
+from launcher.container import Container
 from launcher.errors import HostError
 from launcher.placement import HostFacts
 from launcher.plan import Plan, plan, plan_single
@@ -40,7 +41,7 @@ def main(words: Words, goes_on: str = "") -> int:
     return perform_processes(
         made,
         fixed_ports,
-        lambda _lost: plan_here(asked),
+        lambda _lost, staying: plan_here(asked, staying),
         asked.command,
         wait=asked.waits,
         as_json=asked.as_json,
@@ -72,8 +73,11 @@ def _in_containers(asked: Asked, *, dry: bool) -> int:
             return run(asked, logins, all_open, dry=dry)
 
 
-def plan_here(asked: Asked) -> Plan:
-    """Return the plan as far as it can be made without asking another machine."""
+def plan_here(asked: Asked, staying: tuple[Container, ...] = ()) -> Plan:
+    """Return the plan as far as it can be made without asking another machine.
+
+    staying: those of an earlier plan of the run that keep their places.
+    """
     if asked.spec is None:
         from launcher import gpus_here
 
@@ -83,7 +87,7 @@ def plan_here(asked: Asked) -> Plan:
         )  # fmt: skip
     found = _facts(asked.spec, asked.run_id)
     return plan(asked.spec, asked.job, asked.run_id, found, run_dir=asked.run_dir,
-                python=sys.executable)  # fmt: skip
+                python=sys.executable, staying=staying)  # fmt: skip
 
 
 def _facts(spec: ClusterSpec, run_id: str) -> dict[str, HostFacts]:

@@ -137,6 +137,34 @@ def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Test
     assert remote.left() == []
 
 
+def test_taken_up_without_its_evaluator(user: Launching, remote: Engines, testbed: Testbed) -> None:
+    """A run goes on without an evaluator whose host cannot be reached."""
+    h1, h2 = testbed.hosts[:2]
+    hosts = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in (h1, h2))
+    user.cluster(
+        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(hosts)}}}\n"
+        "tasks: {chief: {host: h1}, evaluator: {host: h2}}\ntimeouts: {grace_s: 1}\n"
+    )
+    process = user.start(*sh("while [ ! -e /data/output/go ]; do sleep 0.1; done"))
+    until(lambda: len(remote.running()) == 2, "both tasks")
+    (chief,) = (name for name in remote.running() if "chief" in name)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    run = user.run_dir().name
+    try:
+        h2.power_off()
+        again = user.start("attach", run)
+        until(lambda: "Lost" in (event["what"] for event in user.events()), "the loss")
+        h1.docker("exec", chief.lstrip("/"), "touch", "/data/output/go")
+        out, err = again.communicate(timeout=60)
+        assert "Traceback" not in out + err
+        assert user.report()["outcome"] == "succeeded", out + err
+    finally:
+        h2.power_on()
+    assert user.run("collect", run).code == 0
+    assert remote.left() == []
+
+
 def test_a_chief_that_moves_once_taken_up(
     user: Launching, remote: Engines, testbed: Testbed
 ) -> None:

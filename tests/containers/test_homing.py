@@ -110,3 +110,22 @@ def test_a_chief_whose_host_is_lost_goes_on_elsewhere(
     assert at_home(user) == 120  # what another host had is beside it
     assert (user.run_dir() / "checkpoints.1/checkpoint").exists()
     assert remote.left() == []
+
+
+def test_an_evaluator_whose_host_is_lost_goes_on_elsewhere(
+    user: Launching, remote: Engines, testbed: Testbed, hosts: None
+) -> None:
+    """It finds the checkpoints there; the others do not notice."""
+    process = user.start(*trainer(200))
+    until(lambda: numbers(b"evaluated", user.log("evaluator-0")) != [], "an evaluation")
+    testbed.hosts[0].power_off()
+    out, err = process.communicate(timeout=90)
+    assert "Traceback" not in out + err
+    assert process.returncode == 3, out + err  # what h1 holds is not home
+    assert user.report()["outcome"] == "succeeded", out + err
+    again = numbers(b"evaluated", user.log("evaluator-0", 2))
+    assert again[0] >= 10 and again[-1] == 200
+    assert numbers(b"from", user.log("chief-0")) == [0] and user.log("chief-0", 2) == b""
+    testbed.hosts[0].power_on()
+    assert user.run("collect", user.run_dir().name).code == 0
+    assert remote.left() == []

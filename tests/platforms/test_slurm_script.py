@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from launcher import config
 from launcher.cluster import ClusterSpec, Task
-from launcher.errors import InputError
+from launcher.errors import HostError, InputError
 from launcher.layout import Job
 from launcher.plan import plan
 from launcher.platforms import Request
@@ -26,7 +26,7 @@ from launcher.platforms.slurm.options import sbatch_environ
 from launcher.platforms.slurm.script import gpus_a_node
 from launcher.platforms.slurm.settings import KEPT, Kept, Runtime, Settings, read_kept
 from launcher.platforms.slurm.step import SCRIPT, Places, apptainer_image, binds, enroot_image
-from launcher.task import TaskId, TaskType
+from launcher.task import EVALUATOR, TaskId, TaskType
 from tests.conftest import Launching, until
 
 JOB = Job("train", "/home/me/train.py", ("--epochs", "3"), "/home/me")
@@ -265,6 +265,25 @@ def test_tasks_fit_where_the_script_counted_them(
     for node in nodes:
         on = [task.gpus for task in placed.tasks if task.host == node.name]
         assert sum(on) <= len(node.gpus)
+
+
+def test_who_lives_keeps_its_gpus() -> None:
+    """What starts elsewhere finds room beside those that stay."""
+    spec = spec_of("tasks: {chief: {gpus: 1}, worker: {gpus: 1}, evaluator: {gpus: 1}}")
+    nodes = [Node("n1", "10.0.0.1", 2, ("0", "1")), Node("n2", "10.0.0.2", 2, ("0", "1"))]
+    whole = allocation(*nodes)
+    made = plan(whole.placed(spec), JOB, RUN, whole.facts(3), run_dir="/runs/lab-1", python="/py")
+    (stays,) = (c for c in made.tasks if c.task == EVALUATOR)
+    left = allocation(*(node for node in nodes if node.name == stays.host))
+    alone = spec._replace(tasks=tuple(t for t in spec.tasks if t.id.type is not TaskType.WORKER))
+    placed = left.placed(alone, [stays])
+    again = plan(placed, JOB, RUN, left.facts(2), run_dir="/runs/lab-1", python="/py",
+                 staying=[stays])  # fmt: skip
+    assert {c.host for c in again.tasks} == {stays.host}
+    assert again.tasks[-1]._replace(env={}) == stays._replace(env={})
+    assert set(again.tasks[0].gpus) | set(stays.gpus) == {"0", "1"}
+    with pytest.raises(HostError, match="no node of the job has so many left"):
+        left.placed(spec, [stays])
 
 
 def test_ports_that_are_taken_are_not_given() -> None:

@@ -5,11 +5,12 @@ Read inside the job, from its environment and by one step on every node.
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from launcher.cluster import Backend, ClusterSpec, Host, Task
+from launcher.container import Container
 from launcher.errors import HostError, InputError, Problem
 from launcher.placement import HostFacts
 from launcher.platforms.slurm.commands import Refused, run
@@ -89,31 +90,41 @@ class Allocation(NamedTuple):
         spares = "proctrack/linuxproc" not in plugins
         return cls(job_id, nodes, env, spares, bool(_BINDING.search(plugins)))
 
-    def placed(self, spec: ClusterSpec) -> ClusterSpec:
+    def placed(self, spec: ClusterSpec, staying: Collection[Container] = ()) -> ClusterSpec:
         """Return the cluster with its tasks on the nodes, as many on each as Slurm counts.
 
         Those that want the most GPUs are placed first, as the script has counted them. Where they
         find no room so, GPUs count and Slurm's numbers of tasks do not.
+
+        staying: those of an earlier plan of the run that keep their places.
 
         Raises:
             HostError: the job has too few GPUs.
         """
         order = sorted(spec.tasks, key=lambda task: -task.gpus)
         try:
-            on = self._placing(order, by_slots=True)
+            on = self._placing(order, staying, by_slots=True)
         except HostError:
-            on = self._placing(order, by_slots=False)
+            on = self._placing(order, staying, by_slots=False)
         hosts = {node.name: Host(node.address, node.gpus) for node in self.nodes}
         tasks = tuple(task._replace(host=on[task.id], port=None) for task in spec.tasks)
         return spec._replace(hosts=hosts, tasks=tasks, backend=Backend.PROCESS, image=None)
 
-    def _placing(self, tasks: Iterable[Task], *, by_slots: bool) -> Mapping[TaskId, str]:
+    def _placing(
+        self, tasks: Iterable[Task], staying: Iterable[Container], *, by_slots: bool
+    ) -> Mapping[TaskId, str]:
         """Return on which node each task stands: a slot and GPUs are there, or GPUs alone."""
         slots = {node.name: node.slots for node in self.nodes}
         gpus = {node.name: len(node.gpus) for node in self.nodes}
         taken = dict.fromkeys(gpus, 0)
         on = {}
+        for container in staying:
+            slots[container.host] -= 1
+            taken[container.host] += len(container.gpus)
+            on[container.task] = container.host
         for task in tasks:
+            if task.id in on:
+                continue
             roomy = [name for name in gpus if gpus[name] - taken[name] >= task.gpus]
             if not roomy:
                 what = f"{task.id} wants {task.gpus} GPUs; no node of the job has so many left"
