@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-from bench.measure import compile_launcher, say
+from bench.measure import await_idle, compile_launcher, say
 from tests.testbed.images import BUSYBOX
 from tests.testbed.testbed import Testbed
 
@@ -39,7 +39,9 @@ def main() -> None:
 def _compare(bed: Testbed, folder: Path, count: int) -> None:
     raw, ours = [], []
     for round_number in range(ROUNDS + 1):
+        await_idle()
         raw_s = _raw_s(bed, count)
+        await_idle()
         ours_s = _ours_s(bed, folder, count)
         if round_number:
             raw.append(raw_s)

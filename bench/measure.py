@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+_LOOK_S = 0.3
 LAUNCH = str(Path(sys.executable).with_name("launch"))
 
 
@@ -49,6 +50,26 @@ def compile_launcher() -> None:
         cwd=REPOSITORY,
         env=environment,
     )
+
+
+def await_idle(part: float = 0.9, deadline_s: float = 20.0) -> None:
+    """Return once this machine's processors are idle for a while, or at the deadline.
+
+    What was measured before may still be tidied up by daemons; the next must not pay for it.
+    """
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        before = _jiffies()
+        time.sleep(_LOOK_S)
+        idle, total = (now - then for now, then in zip(_jiffies(), before, strict=True))
+        if idle >= part * total:
+            return
+
+
+def _jiffies() -> tuple[int, int]:
+    """Return how long all processors have been idle, and all in all, as /proc/stat counts."""
+    numbers = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))
+    return numbers[3] + numbers[4], sum(numbers)
 
 
 def say(name: str, figure: str, limit: str, holds: bool) -> None:

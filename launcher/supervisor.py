@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 from launcher import diagnosis, lifecycle, stacks, stop_signals, telling
 from launcher.backends import Backend, Homecoming
@@ -51,8 +51,7 @@ _SIGN_S = 1.0  # between two signs of life of what tells no steps
 _READ_LINES = 500  # of a log's end, to find what ended a task
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """How a run ended, with the seconds it took."""
 
     plan: Plan

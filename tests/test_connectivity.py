@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from launcher import config
 from launcher.cli.interrupts import held_back
-from launcher.connectivity import addresses, pairs
+from launcher.connectivity import pairs
 from launcher.connectivity.listening import Wanted
+from launcher.connectivity.matrix import addresses
 from launcher.connectivity.pairs import Dial, Dialled, Outcome
 from launcher.connectivity.passes import VALID_S, Passes
 from launcher.layout import Job

@@ -62,11 +62,11 @@ def _connected(
     spec: ClusterSpec, plan: Plan, machines: Mapping[str, Machine], logins: Logins, passes: Passes
 ) -> tuple[str, ...]:
     """Return what could not be tried. Raises HostError where hosts do not reach each other."""
-    from launcher import connectivity
+    from launcher.connectivity.matrix import matrix_of
 
     python = spec.python or CONTAINER_PYTHON
     with held_back():
-        matrix = connectivity.check(plan, python, machines, logins.connection)
+        matrix = matrix_of(plan, python, machines, logins.connection)
     if matrix.problems:
         raise HostError("\n".join(matrix.problems))
     if matrix.has_passed:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from launcher import connectivity, facts, hosts, preflight, questions
+from launcher import facts, hosts, preflight, questions
 from launcher.at_once import attempts
 from launcher.cli.arguments import Words
 from launcher.cli.asked import Asked
@@ -20,7 +20,7 @@ from launcher.cli.containers import engine_here, plan_on
 from launcher.cli.interrupts import held_back
 from launcher.cli.prompt import ask_unseen
 from launcher.cluster import ClusterSpec
-from launcher.connectivity import Matrix
+from launcher.connectivity.matrix import Matrix, matrix_of
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError, Problem
 from launcher.hosts import Machine
@@ -143,7 +143,7 @@ def _matrix(
     if plan is None or not meet_over_network(plan):
         return None
     python = spec.python or CONTAINER_PYTHON
-    matrix = connectivity.check(plan, python, machines, logins.connection, taken)
+    matrix = matrix_of(plan, python, machines, logins.connection, taken)
     passes = passes_of(spec, plan)
     if matrix.has_passed:
         passes.note()

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
-from launcher import claims, supervision
-from launcher.backends import Backend, process
+from launcher import supervision
+from launcher.backends import Backend
 from launcher.cli import say_error
 from launcher.cli.command import Command
-from launcher.container import Container
 from launcher.errors import HostError
 from launcher.logs import Console
 from launcher.plan import Plan
@@ -31,46 +30,6 @@ EXIT_CODES = {
     Outcome.INTERRUPTED: 130,
     Outcome.TERMINATED: 143,
 }
-
-
-def perform_processes(
-    plan: Plan,
-    fixed_ports: Mapping[TaskId, int],
-    replan: Replan,
-    asked: Command,
-    *,
-    wait: bool,
-    as_json: bool,
-) -> int:
-    """Run a plan of processes to its end and report; return the exit code.
-
-    wait: whether to wait for GPUs and ports that other runs hold.
-
-    Raises:
-        InputError, HostError: nothing was started.
-    """
-    process.check(plan, {})
-    if takes_gpus := any(task.gpus for task in plan.tasks):
-        from launcher import gpus_here
-
-        gpus_here.check_there(plan.tasks)
-    if asked.goes_on:
-        from launcher import leftovers
-
-        leftovers.end(plan, say_error)  # what lives holds what it was given
-    with claims.Claims(plan.run_id, lambda text: say_error(f"launch: {text}")) as held:
-        held.take(claims.wanted(plan.tasks), wait=wait)
-        process.check(plan, fixed_ports)
-        if takes_gpus:
-            gpus_here.check_idle(plan.tasks)
-
-        def again(lost: frozenset[str], staying: tuple[Container, ...]) -> Plan:
-            other = replan(lost, staying)
-            held.take(claims.wanted(other.tasks), wait=False)
-            return other
-
-        backend = process.ProcessBackend(plan, os.environ, held.descriptors)
-        return perform(plan, lambda _: backend, again, asked, as_json=as_json)
 
 
 def perform(

@@ -34,7 +34,7 @@ def main(words: Words, goes_on: str = "") -> int:
 
         show(made, as_json=asked.as_json)
         return 0
-    from launcher.cli.perform import perform_processes
+    from launcher.cli.processes import perform_processes
 
     tasks = asked.spec.tasks if asked.spec else ()
     fixed_ports = {task.id: task.port for task in tasks if task.port}

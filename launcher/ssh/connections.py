@@ -4,7 +4,6 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,7 +104,7 @@ class Connections:
 
         if again:
             limit_s = min(settings.connect_timeout_s, _AGAIN_PART * self._unreachable_s)
-            settings = replace(settings, connect_timeout_s=limit_s)
+            settings = settings._replace(connect_timeout_s=limit_s)
         return dial(settings, self._keys, self._pacing, self._jump(settings), self._unreachable_s)
 
     def _jump(self, settings: "Settings") -> Connection | None:

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from launcher.errors import HostError
 from launcher.ssh import host_keys
@@ -178,8 +178,11 @@ def _wire(settings: Settings, jump: Jump | None) -> Wire:
 
 
 def _tcp_wire(route: Route, settings: Settings) -> Wire:
+    host: Any = route.host
+    if host.isascii():  # of bytes no codec is imported, while this machine has enough to import
+        host = host.encode()
     try:
-        tcp = socket.create_connection((route.host, route.port), settings.connect_timeout_s)
+        tcp = socket.create_connection((host, route.port), settings.connect_timeout_s)
     except socket.gaierror as error:
         if error.errno == socket.EAI_AGAIN:
             raise Dropped(f"the name {route.host} cannot be resolved now") from None

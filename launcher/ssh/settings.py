@@ -8,7 +8,6 @@ import glob
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,8 +36,7 @@ class Route(NamedTuple):
     jump: "Settings | None" = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What holds for one host.
 
     known_as: the name under which known_hosts lists its key.
