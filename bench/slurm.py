@@ -3,7 +3,6 @@
 sudo .venv/bin/python -m bench.slurm      (makes hosts with a Slurm on this machine: tests/testbed)
 """
 
-import json
 import os
 import statistics
 import subprocess
@@ -83,13 +82,16 @@ def _sbatch(slurm: Slurm, place: Path) -> float:
 
 
 def _ours(slurm: Slurm, place: Path) -> float:
-    """Submit a run of both; return when Slurm had accepted it."""
+    """Submit a run of both; return when it was said that Slurm had accepted it."""
     (place / "cluster.yaml").write_text(_CLUSTER)
     argv = [sys.executable, "-m", "launcher", "submit", "--platform", "slurm", "--"]
-    subprocess.run([*argv, *_task(place)], env=_environ(slurm), cwd=place,
-                   stdout=subprocess.DEVNULL, check=True)  # fmt: skip
-    (said,) = place.glob("runs/*/slurm.json")
-    return float(json.loads(said.read_text())["submitted"])
+    with subprocess.Popen([*argv, *_task(place)], env={**_environ(slurm), "PYTHONUNBUFFERED": "1"},
+                          cwd=place, stdout=subprocess.PIPE) as process:  # fmt: skip
+        assert process.stdout and process.stdout.readline()
+        accepted = time.time()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, argv)
+    return accepted
 
 
 def _task(place: Path) -> list[str]:
