@@ -12,14 +12,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from launcher import creation
-from launcher.at_once import attempts, within
-from launcher.backends import Homecoming, Report, listening
+from launcher.at_once import attempts
+from launcher.backends import Homecoming, Report, listening, signals
 from launcher.backends.leases import Leases
-from launcher.backends.made import Made, daemon_restarted, end_of, ended_at, signal, terminate
+from launcher.backends.made import Made
+from launcher.backends.watching import Watch, removed
 from launcher.claiming import Claims
 from launcher.container import Container
 from launcher.container_logs import LogFollower
-from launcher.container_logs.retries import Unreachable
 from launcher.engine import EngineError
 from launcher.errors import HostError
 from launcher.events import Exited, Lost, Started, StartFailed
@@ -34,12 +34,7 @@ from launcher.task import TaskId
 _GONE = 404
 _CONFLICT = 409
 _START_S = 15.0  # for starts that are under way when the run ends
-_SIGNAL_S = 6.0
-_ANSWER_S = 5.0
 _PAUSE_S = 0.5
-# What ends a container when its daemon is stopped, or killed and started again.
-_DAEMON_SIGNALS = (-9, -15)
-_KILLED = -9
 
 
 class DockerBackend:
@@ -73,6 +68,7 @@ class DockerBackend:
         self._say = say
         self._leases = Leases(plan.timeouts, say)
         self._homing = Homing(plan, say, homing_s, lambda: provision.is_cancelled)
+        self._watch = Watch(say, results, self._homing, unreachable_s)
         self._unreachable_s = unreachable_s
         self._lock = threading.Lock()
         self._starting: dict[TaskId, tuple[Container, int, Report]] = {}
@@ -101,10 +97,10 @@ class DockerBackend:
             if described["State"]["Status"] == "created":
                 raise HostError(f"{container.host}: {task} was made and never started")
             made = Made(container, attempt, machine, described["Id"], report)
-            follower = self._follower(made, log_path)
+            follower = self._watch.follower(made, log_path)
         except (HostError, OSError) as error:
             if isinstance(error, EngineError) and error.status == _GONE:
-                report(_removed(container, attempt))
+                report(removed(container, attempt))
                 return
             if isinstance(error, EngineError) and error.status is None:
                 self._results.host_is_lost(container.host)
@@ -210,7 +206,7 @@ class DockerBackend:
         """Do what is to be done beside an attempt, until it has ended; return how it did."""
         with self._leases.renewed(made.machine.engine, made.id):
             self._homing.begun(made, is_adopted=is_adopted)
-            end = self._watched(made, follower)
+            end = self._watch.until_end(made, follower)
         self._homing.ended(made, well=isinstance(end, Exited) and end.code == 0)
         return end
 
@@ -289,111 +285,19 @@ class DockerBackend:
     def _filled(self, made: Made, log_path: str) -> LogFollower:
         self._provision.into_container(made.machine, made.container, made.id)
         self._homing.seed(made, self._latest.get(made.container.task))
-        return self._follower(made, log_path)
-
-    def _follower(self, made: Made, log_path: str) -> LogFollower:
-        return LogFollower(
-            made.machine.engine,
-            made.id,
-            log_path,
-            is_over=lambda: False,
-            unreachable_s=self._unreachable_s,
-        )
-
-    def _watched(self, made: Made, follower: LogFollower) -> Exited | Lost:
-        """Return how an attempt ended, once it has and its log is home, or will not come home."""
-        task = made.container.task
-        try:
-            self._follow(made, follower)
-            state = self._state_at_end(made)
-            if state is None:
-                return _removed(made.container, made.attempt)
-            code, reason = end_of(made, state)
-            if code in _DAEMON_SIGNALS and not reason and daemon_restarted(made):
-                why = f"{made.container.host}: its Docker was stopped, which ended {task}"
-                reason = f"{why}; see there: journalctl -u docker"
-        except HostError as error:
-            return self._lost(made, str(error))
-        return Exited(
-            time.monotonic(), task, made.attempt, code, reason, ended_at=ended_at(made, state)
-        )
-
-    def _lost(self, made: Made, why: str) -> Lost:
-        self._results.log_is_not_home(made.id)
-        self._results.host_is_lost(made.container.host)
-        self._homing.lost(made.container.host)
-        return Lost(time.monotonic(), made.container.task, made.attempt, why)
-
-    def _follow(self, made: Made, follower: LogFollower) -> None:
-        """Copy a container's log until it has ended, or the log cannot be copied."""
-        api = made.machine.engine.api
-        try:
-            follower.run()
-        except Unreachable:
-            raise
-        except (HostError, OSError) as error:
-            host = made.container.host
-            with made.machine.engine.errors("does not answer"):
-                within(_ANSWER_S, api.ping, str(error))
-            # What failed may be this machine's disk alone: the task goes on all the same.
-            why = error if isinstance(error, HostError) else f"{error.filename}: {error.strerror}"
-            self._say(f"launch: the log of {made.container.task} on {host} is not whole: {why}")
-            self._results.log_is_not_home(made.id)
-
-    def _state_at_end(self, made: Made) -> Mapping[str, Any] | None:
-        """Return what the engine says of a container's end, after waiting; None: it is gone."""
-        engine, task = made.machine.engine, made.container.task
-        give_up_at = time.monotonic() + self._unreachable_s
-        while True:
-            try:
-                with engine.errors(f"cannot say how {task} ended"):
-                    state: Mapping[str, Any] = engine.api.inspect_container(made.id)["State"]
-                    if not state["Running"]:
-                        return state
-                    engine.api.wait(made.id)
-            except EngineError as error:
-                if error.status == _GONE:
-                    return None
-                if error.status is not None or time.monotonic() > give_up_at:
-                    raise
-                time.sleep(_PAUSE_S)
+        return self._watch.follower(made, log_path)
 
     def _terminate(self, made: Made) -> None:
         try:
-            try:
-                terminate(made)
-            except EngineError as error:
-                if error.status is not None:
-                    raise
-                terminate(made)  # over a new connection, where the old one was lost
+            signals.terminate(made)
         except HostError as error:
             self._say(f"launch: {error}")
 
     def _kill(self, made: Made) -> None:
-        """Kill a container; nobody waits long for a host that cannot be reached."""
-        host, task = made.container.host, made.container.task
-        why = f"{host}: cannot be reached to kill {task}"
         try:
-            within(_SIGNAL_S, lambda: self._killed(made), why)
+            signals.kill(made)
         except HostError as error:
-            made.report(self._lost(made, f"{error}; it may run on there"))
-
-    def _killed(self, made: Made) -> None:
-        """Return once a container was sent SIGKILL: an engine may just be starting again."""
-        give_up_at = time.monotonic() + _SIGNAL_S
-        while True:
-            try:
-                signal(made, "SIGKILL")
-                return
-            except EngineError as error:
-                if error.status is not None or time.monotonic() > give_up_at:
-                    raise
-            time.sleep(_PAUSE_S)
-
-
-def _removed(container: Container, attempt: int) -> Exited:
-    why = f"{container.host}: somebody removed its container"
-    return Exited(time.monotonic(), container.task, attempt, _KILLED, why)
+            made.report(self._watch.lost(made, f"{error}; it may run on there"))
 
 
 def _in_thread(name: str, do: Callable[..., None], *args: object) -> None:
