@@ -78,7 +78,7 @@ def hosts_of(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> list[str]:
         lacking, tasks, position, name = heap[0]
         if -lacking < task.gpus:
             where = spec.source.where(f"tasks.{task.id.type.value}")
-            what = f"no host has {task.gpus} free GPUs left for {task.id}"
+            what = f"{task.id} wants {task.gpus} of a host's GPUs; none has so many left"
             raise InputError(Problem(where, what))
         heapreplace(heap, (lacking + task.gpus, tasks + 1, position, name))
         placed.append(name)

@@ -264,7 +264,7 @@ def test_single(gpus: tuple[str, ...], seen: str) -> None:
             "image: x\nhosts:\n  a: {address: 10.0.0.1, gpus: 1}\n"
             "  b: {address: 10.0.0.2, gpus: 1}\ntasks:\n  worker: {gpus: 2}",
             {},
-            "cluster.yaml:6 tasks.worker: no host has 2 free GPUs left for worker:0",
+            "cluster.yaml:6 tasks.worker: worker:0 wants 2 of a host's GPUs; none has so many left",
         ),
         (
             "tasks: {worker: {count: 2}}",

@@ -93,7 +93,7 @@ def test_who_lives_stays() -> None:
 
 def test_no_room() -> None:
     """Where the tasks of a lost host find no GPUs, it is said who lacks them."""
-    with pytest.raises(InputError, match="no host has 1 free GPUs left for worker:1"):
+    with pytest.raises(InputError, match="worker:1 wants 1 of a host's GPUs; none has so many"):
         replanning.placed_anew(read_again(), HOSTS, FREE, {"gpu2"})
 
 

@@ -282,7 +282,7 @@ def test_who_lives_keeps_its_gpus() -> None:
     assert {c.host for c in again.tasks} == {stays.host}
     assert again.tasks[-1]._replace(env={}) == stays._replace(env={})
     assert set(again.tasks[0].gpus) | set(stays.gpus) == {"0", "1"}
-    with pytest.raises(HostError, match="no node of the job has so many left"):
+    with pytest.raises(HostError, match="none in the job has them"):
         left.placed(spec, [stays])
 
 

@@ -127,7 +127,7 @@ class Allocation(NamedTuple):
                 continue
             roomy = [name for name in gpus if gpus[name] - taken[name] >= task.gpus]
             if not roomy:
-                what = f"{task.id} wants {task.gpus} GPUs; no node of the job has so many left"
+                what = f"{task.id} wants {task.gpus} of a node's GPUs; none in the job has them"
                 raise HostError(f"job {self.job_id}: {what}")
             name = min(roomy, key=lambda name: (
                 slots[name] <= 0 if by_slots or not task.gpus else taken[name],
