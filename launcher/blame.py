@@ -65,7 +65,10 @@ def _is_answer(code: int | None) -> bool:
 
 
 def _is_own(result: Result, task: TaskId) -> bool:
-    return result.run.tasks[task].state is TaskState.FAILED
+    """Whether a task failed by itself, or found no place to start again."""
+    attempt, failures = result.run.tasks[task], result.run.failures
+    is_told = any((each.task, each.attempt) == (task, attempt.number) for each in failures)
+    return attempt.state is TaskState.FAILED or is_told
 
 
 def _says_why(result: Result, end: Ended) -> bool:

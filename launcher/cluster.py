@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Literal, NamedTuple
 
 from launcher import names
-from launcher.address import is_loopback
+from launcher.address import Address, is_loopback
 from launcher.strategy import Strategy
 from launcher.task import TaskId
 
@@ -187,10 +187,18 @@ class Timeouts(NamedTuple):
     orphan_s: OrphanSeconds | None = None
 
 
+class Place(NamedTuple):
+    """Where a task stands already, with the GPUs that it has there."""
+
+    host: str
+    address: Address
+    device_ids: tuple[str, ...]
+
+
 class Task(NamedTuple):
     """One task as asked for: where it may stand and what it needs. `host` None: anywhere.
 
-    device_ids: the GPUs that it has already; None: any `gpus` of its host's.
+    place: the one that it keeps, whatever was asked for.
     """
 
     id: TaskId
@@ -201,7 +209,7 @@ class Task(NamedTuple):
     args: tuple[str, ...]
     memory: str | None = None
     cpus: float | None = None
-    device_ids: tuple[str, ...] | None = None
+    place: Place | None = None
 
 
 class Source(NamedTuple):
@@ -224,6 +232,7 @@ class ClusterSpec(NamedTuple):
     """A cluster, checked: every name resolves, counts and strategy agree.
 
     tasks are in the order chief, worker, ps, evaluator and by index; `strategy` is resolved.
+    lost: hosts that get no task any more.
     """
 
     backend: Backend
@@ -249,6 +258,7 @@ class ClusterSpec(NamedTuple):
     nccl_interface: str | None = None
     source: Source = Source()
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
     @property
     def is_here(self) -> bool:

@@ -4,14 +4,14 @@ The hosts are read again, and what a plan takes of them then is checked, and hel
 starts there.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from launcher import claiming, preflight
 from launcher.claiming import Claims
-from launcher.container import Container
 from launcher.errors import HostError
 from launcher.hosts import Machine
 from launcher.lease import ChiefLease
+from launcher.placement import Moves
 from launcher.plan import Plan
 from launcher.questions import Question
 from launcher.readings import Reading, read
@@ -40,18 +40,17 @@ def held(
     readings: Mapping[str, Reading],
     claims: Claims,
     lease: ChiefLease,
-    staying: Collection[Container],
+    moves: Moves,
 ) -> Plan:
     """Return a plan for other places once the run holds what it takes: the lease too.
 
-    staying: of the plan before, those that keep their places, which they may use now.
+    What stays uses its place already.
 
     Raises:
         InputError, HostError: something is in the way.
     """
-    stay = {container.task for container in staying}
-    moved = tuple(container for container in plan.tasks if container.task not in stay)
-    preflight.check(plan._replace(tasks=moved), readings)
+    starting = tuple(container for container in plan.tasks if container.task in moves.starting)
+    preflight.check(plan._replace(tasks=starting), readings)
     lease.follow(plan.tasks[0].host)
     claims.take(claiming.wanted(plan, readings), claiming.names(readings), (), wait=False)
     return plan

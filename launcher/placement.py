@@ -1,12 +1,13 @@
 """Where each task stands: its host, its GPUs and its address, from what was read of the hosts."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heapreplace
 from itertools import islice
 from typing import NamedTuple
 
+from launcher import strategy as rules
 from launcher.address import Address
-from launcher.cluster import ClusterSpec
+from launcher.cluster import ClusterSpec, Place, Task
 from launcher.container import Container
 from launcher.errors import InputError, Problem
 from launcher.task import TaskId
@@ -21,34 +22,49 @@ class HostFacts(NamedTuple):
     gpus: tuple[str, ...] = ()
 
 
-def without_hosts(spec: ClusterSpec, lost: Collection[str]) -> ClusterSpec:
-    """Return the cluster on the hosts that are left; what stood elsewhere is free to."""
-    if not lost:
-        return spec
-    hosts = {name: host for name, host in spec.hosts.items() if name not in lost}
-    tasks = tuple(
-        task._replace(host=None, port=None) if task.host in lost else task for task in spec.tasks
-    )
-    return spec._replace(hosts=hosts, tasks=tasks)
+class Moves(NamedTuple):
+    """Which tasks of a run are to start where a place for them is found now.
+
+    lost: hosts on which nothing starts any more.
+    staying: all other tasks, where they stand.
+    """
+
+    starting: frozenset[TaskId]
+    lost: frozenset[str] = frozenset()
+    staying: tuple[Container, ...] = ()
 
 
-def with_staying(spec: ClusterSpec, staying: Iterable[Container]) -> ClusterSpec:
-    """Return the cluster with tasks that keep the host, the port and the GPUs that they have."""
-    places = {container.task: container for container in staying}
-    tasks = tuple(
-        task._replace(host=place.host, port=place.address.port, device_ids=place.gpus)
-        if (place := places.get(task.id))
-        else task
-        for task in spec.tasks
-    )
-    return spec._replace(tasks=tasks)
+def moved(spec: ClusterSpec, moves: Moves) -> ClusterSpec:
+    """Return the cluster as it is to be placed now.
+
+    What stood on a lost host is free to stand elsewhere. An evaluator that is lost and does not
+    start now wants no GPU: no run ends for want of its place.
+
+    Raises:
+        InputError: one of the cluster was on a lost host too: it is to be placed first.
+    """
+    places = {}
+    for c in moves.staying:
+        if c.host not in moves.lost:
+            places[c.task] = Place(c.host, c.address, c.gpus)
+        elif not rules.may_fail(c.task):
+            raise InputError(f"{c.host} is lost, and {c.task} is to find another place first")
+
+    def again(task: Task) -> Task:
+        if task.host in moves.lost:
+            task = task._replace(host=None, port=None)
+        if task.id in places:
+            return task._replace(place=places[task.id])
+        return task if task.id in moves.starting else task._replace(gpus=0)
+
+    return spec._replace(lost=tuple(sorted(moves.lost)), tasks=tuple(map(again, spec.tasks)))
 
 
 def _free_gpu_ids(
     spec: ClusterSpec, facts: Mapping[str, HostFacts]
 ) -> Mapping[str, tuple[str, ...]]:
     """Return by host the GPUs that no task has already."""
-    had = {(task.host, each) for task in spec.tasks for each in task.device_ids or ()}
+    had = {(t.place.host, each) for t in spec.tasks if t.place for each in t.place.device_ids}
     lent = {
         name: facts.get(name, HostFacts()).gpus if host.gpu_ids is None else host.gpu_ids
         for name, host in spec.hosts.items()
@@ -64,22 +80,23 @@ def hosts_of(spec: ClusterSpec, facts: Mapping[str, HostFacts]) -> list[str]:
     order = {name: position for position, name in enumerate(spec.hosts)}
     free = {name: len(ids) for name, ids in _free_gpu_ids(spec, facts).items()}
     count = dict.fromkeys(spec.hosts, 0)
-    for task in spec.tasks:
-        if task.host is not None:
-            free[task.host] -= task.gpus if task.device_ids is None else 0
-            count[task.host] += 1
-    heap = [(-free[name], count[name], order[name], name) for name in spec.hosts]
+    given = [task.place.host if task.place else task.host for task in spec.tasks]
+    for task, host in zip(spec.tasks, given, strict=True):
+        if host is not None:
+            free[host] -= 0 if task.place else task.gpus
+            count[host] += 1
+    heap = [(-free[n], count[n], order[n], n) for n in spec.hosts if n not in spec.lost]
     heapify(heap)
     placed = []
-    for task in spec.tasks:
-        if task.host is not None:
-            placed.append(task.host)
+    for task, host in zip(spec.tasks, given, strict=True):
+        if host is not None:
+            placed.append(host)
             continue
-        lacking, tasks, position, name = heap[0]
-        if -lacking < task.gpus:
+        if not heap or -heap[0][0] < task.gpus:
             where = spec.source.where(f"tasks.{task.id.type.value}")
-            what = f"{task.id} wants {task.gpus} of a host's GPUs; none has so many left"
-            raise InputError(Problem(where, what))
+            wish = f"{task.gpus} of a host's GPUs; none has so many left"
+            raise InputError(Problem(where, f"{task.id} wants {wish if heap else 'a host'}"))
+        lacking, tasks, position, name = heap[0]
         heapreplace(heap, (lacking + task.gpus, tasks + 1, position, name))
         placed.append(name)
     return placed
@@ -93,9 +110,10 @@ def device_ids(
     given = []
     problems = []
     for task, host in zip(spec.tasks, hosts, strict=True):
-        own = task.device_ids
-        if own is None:
-            own = tuple(islice(free[host], task.gpus))
+        if task.place:
+            given.append(task.place.device_ids)
+            continue
+        own = tuple(islice(free[host], task.gpus))
         if len(own) < task.gpus:
             problems.append(
                 Problem(
@@ -119,18 +137,22 @@ def addresses(
 ) -> Iterator[Address]:
     fixed: dict[str, dict[int, TaskId]] = {name: {} for name in spec.hosts}
     for task, host in zip(spec.tasks, hosts, strict=True):
-        if task.port is None:
+        port = task.place.address.port if task.place else task.port
+        if port is None:
             continue
-        first = fixed[host].setdefault(task.port, task.id)
+        first = fixed[host].setdefault(port, task.id)
         if first != task.id:
             where = spec.source.where(f"tasks.{task.id.type.value}.port")
-            what = f"{task.id} would have port {task.port} on {host}, the port of {first}"
+            what = f"{task.id} would have port {port} on {host}, the port of {first}"
             raise InputError(Problem(where, what))
     ports = {
         name: iter([p for p in facts.get(name, HostFacts()).free_ports if p not in fixed[name]])
         for name in spec.hosts
     }
     for task, host in zip(spec.tasks, hosts, strict=True):
+        if task.place:
+            yield task.place.address
+            continue
         port = task.port or next(ports[host], None)
         if port is None:
             raise InputError(f"{host} has no free port left for {task.id}")

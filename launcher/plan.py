@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     network: Docker's network of the containers: `host`, or the name of the run's own bridge;
         nothing for processes.
     code: the folder of this machine to copy into containers, None for the script alone.
-    hosts: the machines of the tasks, by name.
+    hosts: the machines of the tasks, by name; with `restarts.move` those too to which they may.
     fixed_ports: the tasks whose port the file gives.
     alike: groups of tasks that differ in their places alone, where only a label tells of them.
     """
@@ -175,26 +175,23 @@ def plan(
     *,
     run_dir: str,
     python: str,
-    staying: Iterable[Container] = (),
 ) -> Plan:
     """Return the plan of one run of `job` on the cluster `spec`.
 
     facts: by host name; a host without facts has no free port and, under `gpus: auto`, no GPU.
     run_dir: absolute; nothing is made there.
     python: the interpreter for processes where the spec names none.
-    staying: those of an earlier plan of the run that keep their places.
 
     Raises:
         InputError: the tasks do not fit on the hosts.
     """
-    wanted = placement.with_staying(spec, staying)
-    hosts = placement.hosts_of(wanted, facts)
-    gpus = placement.device_ids(wanted, hosts, facts)
+    hosts = placement.hosts_of(spec, facts)
+    gpus = placement.device_ids(spec, hosts, facts)
     network = _network(spec, run_id)
     if network in ("", HOST_NETWORK):
-        addresses = tuple(placement.addresses(wanted, hosts, facts))
+        addresses = tuple(placement.addresses(spec, hosts, facts))
     else:
-        addresses = tuple(placement.named(wanted))
+        addresses = tuple(placement.named(spec))
     layout = Layout.of(spec, job, run_id, run_dir, python)
     placed = Placed(spec, job, run_id, layout, layout.env(spec, run_id))
     containers = tuple(
@@ -252,6 +249,7 @@ def _of(
 ) -> Plan:
     """Return the plan of these containers."""
     spec = placed.spec
+    used = spec.hosts if spec.restarts.move else dict.fromkeys(c.host for c in containers)
     return Plan(
         run_id=placed.run_id,
         job=placed.job,
@@ -264,7 +262,7 @@ def _of(
         checkpoint_dir=placed.layout.checkpoint_dir,
         notes=spec.notes,
         network=network,
-        hosts={name: spec.hosts[name] for name in dict.fromkeys(c.host for c in containers)},
+        hosts={name: spec.hosts[name] for name in used},
         code=spec.code,
         secrets=spec.secrets,
         image_transfer=spec.image_transfer,

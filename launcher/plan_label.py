@@ -58,6 +58,22 @@ def read(run_id: str, label: str, run_dir: str) -> Plan:
         raise HostError(f"{run_id}: {what}") from None
 
 
+def of_run(run_id: str, newest: str, own: Mapping[TaskId, str], run_dir: str) -> Plan:
+    """Return the plan of a run by the labels of its containers.
+
+    newest: that of the newest one.
+    own: those of the tasks' latest: each says where its task stands, which may have moved alone.
+
+    Raises:
+        HostError: they do not tell it.
+    """
+    plan = read(run_id, newest, run_dir)
+    said = {label: read(run_id, label, run_dir) for label in set(own.values())}
+    stand = {task: c for task, label in own.items() for c in said[label].tasks if c.task == task}
+    tasks = tuple(stand.get(c.task, c) for c in plan.tasks)
+    return plan._replace(tasks=tasks, cluster=cluster_of(tasks) if plan.cluster else {})
+
+
 def _plan(run_id: str, said: Mapping[str, Any], run_dir: str) -> Plan:
     tasks = tuple(_container(TaskId.parse(task), *of) for task, of in said["tasks"].items())
     restarts = said["restarts"]

@@ -84,8 +84,6 @@ def not_started(run: Run, event: StartFailed) -> Step:
         None,
         run.step,
     )
-    if rules.may_fail(event.task):
-        return run, ()
     if run.is_ending(event.task):
         return run, ()
     return _after(run, failure, event.at)

@@ -3,12 +3,11 @@
 For a run that another launcher began: its cluster.yaml may be on another machine, or changed.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 
 from launcher import placement
 from launcher.cluster import ClusterSpec, Host, Task
-from launcher.container import Container
-from launcher.placement import HostFacts
+from launcher.placement import HostFacts, Moves
 from launcher.plan import HOST_NETWORK, Plan, cluster_of
 
 
@@ -16,8 +15,7 @@ def placed_anew(
     plan: Plan,
     hosts: Mapping[str, Host],
     facts: Mapping[str, HostFacts],
-    lost: Collection[str],
-    staying: Iterable[Container] = (),
+    moves: Moves,
 ) -> Plan:
     """Return a run's plan with ports that are free now, on hosts that are not lost.
 
@@ -25,21 +23,20 @@ def placed_anew(
 
     hosts: those that there are now, by name.
     facts: what was read of those that are not lost.
-    staying: those that keep port and GPUs too, as they live.
 
     Raises:
         InputError: the tasks do not fit there.
     """
     if plan.network != HOST_NETWORK:  # every task has an address of its own there
         return plan
-    gone = {container.host for container in plan.tasks} - hosts.keys() | set(lost)
+    gone = {container.host for container in plan.tasks} - hosts.keys() | moves.lost
     fixed = tuple(c.task for c in plan.tasks if c.task in plan.fixed_ports and c.host not in gone)
     tasks = tuple(
         Task(c.task, c.host, c.address.port if c.task in fixed else None, len(c.gpus), {}, ())
         for c in plan.tasks
     )
-    spec = placement.without_hosts(ClusterSpec(plan.backend, plan.strategy, hosts, tasks), gone)
-    spec = placement.with_staying(spec, staying)
+    spec = ClusterSpec(plan.backend, plan.strategy, hosts, tasks)
+    spec = placement.moved(spec, moves._replace(lost=frozenset(gone)))
     names = placement.hosts_of(spec, facts)
     gpus = placement.device_ids(spec, names, facts)
     addresses = tuple(placement.addresses(spec, names, facts))

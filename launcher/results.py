@@ -97,11 +97,15 @@ class Results:
         listed = at_all(todo, lambda machine: self._until_cancelled(machine, self._listed))
         self._note_latest(here for here in listed if not isinstance(here, Homecoming))
         pairs = list(zip(todo, listed, strict=True))
-        homes = at_all(pairs, lambda pair: self._of_host(*pair))
+        homes = [*at_all(pairs, lambda pair: self._of_host(*pair)), *self._never_reached(todo)]
         return Homecoming(
             tuple(sorted(brought for home in homes for brought in home.brought)),
             tuple(problem for home in homes for problem in home.problems),
         )
+
+    def _never_reached(self, machines: Iterable[Machine]) -> Iterator[Homecoming]:
+        for name in sorted(self._lost - {machine.name for machine in machines}):
+            yield self._left_there(name, f"{name}: cannot be reached")
 
     def _note_latest(self, listed: Iterable[tuple[Left, ...]]) -> None:
         """Note of each task the latest attempt that is known: a task may have moved."""

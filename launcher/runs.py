@@ -73,11 +73,6 @@ class RunDirectory:
         except OSError as error:
             self._note(error)
 
-    def last_attempt(self) -> int:
-        """Return the highest number that an attempt of a task has had, 0 without any."""
-        numbers = (log.name.split(".")[-2] for log in (self.path / "logs").glob("*.*.log"))
-        return max((int(number) for number in numbers if number.isdecimal()), default=0)
-
     def close(self) -> None:
         """Close events.jsonl."""
         try:
@@ -91,3 +86,9 @@ class RunDirectory:
         # Where there is nothing to sync to (a pipe, a device) nothing is lost either.
         if error.errno != errno.EINVAL:
             self.problem = self.problem or f"events.jsonl is not whole: {error.strerror}"
+
+
+def last_attempt(run_dir: Path) -> int:
+    """Return the highest number of which an attempt of a task has a log here, 0 without any."""
+    numbers = (log.name.split(".")[-2] for log in (run_dir / "logs").glob("*.*.log"))
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)

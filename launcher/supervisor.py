@@ -38,6 +38,7 @@ from launcher.events import (
 from launcher.logs import Console, last_lines
 from launcher.lookout import Lookout
 from launcher.observed import Observed
+from launcher.placement import Moves
 from launcher.plan import Plan
 from launcher.run import Outcome, Phase, Run
 from launcher.runs import RunDirectory
@@ -63,8 +64,7 @@ class Result(NamedTuple):
     why: str = ""  #: what ended the run, where no task did
 
 
-#: Hosts that are lost, tasks that keep their places → a plan of the same run.
-Replan = Callable[[frozenset[str], tuple[Container, ...]], Plan]
+Replan = Callable[[Moves], Plan]  #: → another plan of the same run
 
 
 class Supervisor:
@@ -95,6 +95,8 @@ class Supervisor:
         self._first_attempt = first_attempt
         self._adopted = adopted
         self._observed = Observed()
+        self._placing = threading.Lock()  # another plan begins where the one before has ended
+        self._stands_on: dict[TaskId, str] = {}  # hosts of the latest attempts
         self._lost_hosts: set[str] = set()
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._run: Run | None = None
@@ -257,6 +259,7 @@ class Supervisor:
                 case Adopt(task, attempt):
                     path = self._plan.log_path(task, attempt)
                     container = self._containers[task]
+                    self._stands_on[task] = container.host
                     self._backend.adopt(container, attempt, path, self._events.put)
         if anew:
             threading.Thread(target=self._start_anew, args=(anew,), daemon=True).start()
@@ -277,31 +280,30 @@ class Supervisor:
     def _start(self, command: Start) -> None:
         path = self._plan.log_path(command.task, command.attempt)
         container = self._containers[command.task]
+        self._stands_on[command.task] = container.host
         self._backend.start(container, command.attempt, path, self._events.put)
 
     def _start_anew(self, commands: list[Start]) -> None:
         """Find other places for what could not stay where it was, and start it there."""
         try:
-            if self._replan is not None:
-                self._plan = self._replan(frozenset(self._lost_hosts), self._staying(commands))
-                self._containers = {c.task: c for c in self._plan.tasks}
-                self._backend.follow_plan(self._plan)
-        except LaunchError as error:
+            with self._placing:
+                self._place_anew(frozenset(command.task for command in commands))
+                for command in commands:
+                    self._start(command)
+        except Exception as error:  # whatever it is: the run waits for these starts
+            why = str(error) if isinstance(error, LaunchError) else repr(error)
             for command in commands:
                 at, task = time.monotonic(), command.task
-                self._events.put(StartFailed(at, task, command.attempt, str(error), True))
-            return
-        for command in commands:
-            self._start(command)
+                self._events.put(StartFailed(at, task, command.attempt, why, True))
 
-    def _staying(self, commands: list[Start]) -> tuple[Container, ...]:
-        """Return those that others find where they are, whatever starts elsewhere."""
-        moving = {command.task for command in commands}
-        return tuple(
-            container
-            for task, container in self._containers.items()
-            if task not in moving and container.host not in self._lost_hosts
-        )
+    def _place_anew(self, starting: frozenset[TaskId]) -> None:
+        """Follow a plan that has places for these tasks. Raises InputError, HostError."""
+        if self._replan is None:
+            return
+        staying = tuple(c for task, c in self._containers.items() if task not in starting)
+        self._plan = self._replan(Moves(starting, frozenset(self._lost_hosts), staying))
+        self._containers = {c.task: c for c in self._plan.tasks}
+        self._backend.follow_plan(self._plan)
 
     def _follow(self, event: Started) -> None:
         path = self._plan.log_path(event.task, event.attempt)
@@ -315,7 +317,7 @@ class Supervisor:
         if not isinstance(event, Tick | Progressed):
             self._directory.record(event)
         if isinstance(event, Lost) and event.attempt == before.tasks[event.task].number:
-            self._lost_hosts.add(self._containers[event.task].host)
+            self._lost_hosts.add(self._stands_on[event.task])
         if isinstance(event, Started):
             self._announced.pop(event.task, None)  # of an earlier attempt
             self._follow(event)

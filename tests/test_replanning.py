@@ -3,10 +3,12 @@
 import pytest
 
 from launcher import config, creation, plan_label, replanning
+from launcher.address import Address
 from launcher.cluster import Host
+from launcher.container import Container
 from launcher.errors import InputError
 from launcher.layout import Job
-from launcher.placement import HostFacts
+from launcher.placement import HostFacts, Moves
 from launcher.plan import Plan, plan
 from launcher.task import CHIEF, TaskId, TaskType
 
@@ -42,6 +44,13 @@ def places(made: Plan) -> dict[str, tuple[str, str, tuple[str, ...]]]:
 FREE = {name: HostFacts((30000, 30001, 30002)) for name in HOSTS}
 
 
+def moves(*lost: str, staying: tuple[Container, ...] = ()) -> Moves:
+    """All tasks start but those that stay."""
+    stay = {container.task for container in staying}
+    starting = {c.task for c in read_again().tasks} - stay
+    return Moves(frozenset(starting), frozenset(lost), staying)
+
+
 def test_what_a_label_tells() -> None:
     """A label tells whose port is given, who can stand for whom, and the names of secrets."""
     made = read_again()
@@ -52,9 +61,20 @@ def test_what_a_label_tells() -> None:
     assert "TOKEN" not in plan_label.written(made)
 
 
+def test_what_moved_alone_is_where_its_own_label_says() -> None:
+    """The newest container's label need not be the newest plan's: an evaluator moves alone."""
+    made = read_again()
+    other = made.tasks[2]._replace(host="gpu1", address=Address("10.0.0.11", 7))
+    moved = plan_label.written(made._replace(tasks=(*made.tasks[:2], other, made.tasks[3])))
+    own = {c.task: plan_label.written(made) for c in made.tasks} | {WORKER_1: moved}
+    found = plan_label.of_run("r1", plan_label.written(made), own, "/there/r1")
+    assert found.tasks[2].host == "gpu1" and found.tasks[0].host == made.tasks[0].host
+    assert found.cluster[TaskType.WORKER][1] == "10.0.0.11:7"
+
+
 def test_other_ports() -> None:
     """Tasks stay where they are, with ports that are free now; a port of the file stays."""
-    again = replanning.placed_anew(read_again(), HOSTS, FREE, ())
+    again = replanning.placed_anew(read_again(), HOSTS, FREE, moves())
     assert places(again) == {
         "chief:0": ("gpu1", "10.0.0.11:30000", ("0",)),
         "worker:0": ("gpu1", "10.0.0.11:30001", ("1",)),
@@ -70,7 +90,7 @@ def test_without_a_host() -> None:
     """What stood on a lost host moves to those that are left, with a port of its own there."""
     hosts = {**HOSTS, "gpu3": Host("10.0.0.13", 4)}
     facts = {**FREE, "gpu3": HostFacts((30000, 30001))}
-    again = replanning.placed_anew(read_again(), hosts, facts, {"gpu2"})
+    again = replanning.placed_anew(read_again(), hosts, facts, moves("gpu2"))
     assert places(again)["worker:1"] == ("gpu3", "10.0.0.13:30000", ("0",))
     assert places(again)["ps:0"] == ("gpu3", "10.0.0.13:30001", ())
     assert places(again)["chief:0"][0] == "gpu1"
@@ -80,8 +100,8 @@ def test_without_a_host() -> None:
 def test_who_lives_stays() -> None:
     """What starts elsewhere gets no GPU and no port of those that go on where they are."""
     made = read_again()
-    staying = [made.tasks[1]._replace(gpus=("0",))]  # worker:0, on gpu1
-    again = replanning.placed_anew(made, HOSTS, FREE, (), staying)
+    staying = (made.tasks[1]._replace(gpus=("0",)),)  # worker:0, on gpu1
+    again = replanning.placed_anew(made, HOSTS, FREE, moves(staying=staying))
     assert places(again) == {
         "chief:0": ("gpu1", "10.0.0.11:30000", ("1",)),
         "worker:0": ("gpu1", str(made.tasks[1].address), ("0",)),
@@ -94,18 +114,18 @@ def test_who_lives_stays() -> None:
 def test_no_room() -> None:
     """Where the tasks of a lost host find no GPUs, it is said who lacks them."""
     with pytest.raises(InputError, match="worker:1 wants 1 of a host's GPUs; none has so many"):
-        replanning.placed_anew(read_again(), HOSTS, FREE, {"gpu2"})
+        replanning.placed_anew(read_again(), HOSTS, FREE, moves("gpu2"))
 
 
 def test_on_a_bridge_every_task_keeps_its_address() -> None:
     """On one engine each container has a network address of its own: no port is ever taken."""
     made = read_again("image: x\ntasks: {chief: {}, worker: {}}\n")
-    assert replanning.placed_anew(made, {}, {}, ()) is made
+    assert replanning.placed_anew(made, {}, {}, moves()) is made
 
 
 def test_a_container_made_after_that_of_a_task_that_is_alike() -> None:
     """It has all that one had, but for its place: name, address, GPUs and its own volume."""
-    made = replanning.placed_anew(read_again(), HOSTS, FREE, ())
+    made = replanning.placed_anew(read_again(), HOSTS, FREE, moves())
     old, shared = ({"Source": s, "Target": "/x"} for s in ("launch-r1-worker-0-output", "/nfs"))
     described = {
         "Image": "sha256:1",

@@ -16,6 +16,7 @@ from launcher.cli.prompt import ask_unseen
 from launcher.cli.reaching import homing_s, reached, runs_folder, unreachable_s
 from launcher.cli.which_run import folder_of, hosts_of, name_on_hosts
 from launcher.errors import HostError, InputError, Problem
+from launcher.runs import last_attempt
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from launcher.hosts import Machine
     from launcher.lease import ChiefLease
     from launcher.logs import Console
+    from launcher.placement import Moves
     from launcher.plan import Plan
     from launcher.questions import Question
     from launcher.task import TaskId
@@ -93,7 +95,7 @@ class _There(NamedTuple):
     @property
     def adopted(self) -> "dict[TaskId, int]":
         """Of each task the number of its latest attempt; where that is gone, of the newest."""
-        newest = max(map(_number, self.containers))
+        newest = max(*map(_number, self.containers), last_attempt(Path(self.plan.run_dir)))
         tasks = (container.task for container in self.plan.tasks)
         return {t: self.latest[t].attempt if t in self.latest else newest for t in tasks}
 
@@ -114,10 +116,11 @@ def _there(run_id: str, run_dir: Path, machines: "Mapping[str, Machine]") -> _Th
     if not containers:
         what = "no container of it is on its hosts; launch resume goes on with a run that ended"
         raise InputError(Problem(run_id, what))
+    latest = _latest(containers)
     newest = max(containers, key=_number)
-    run = _There(
-        plan_label.read(run_id, newest.plan, str(run_dir)), containers, _latest(containers)
-    )
+    own = {task: one.plan for task, one in latest.items()}
+    plan = plan_label.of_run(run_id, newest.plan, own, str(run_dir))
+    run = _There(plan, containers, latest)
     if missing := list(_missing(run, machines)):
         what = "launch collect brings home what is there"
         raise HostError(f"{run_id}: {', '.join(missing)}; {what}")
@@ -248,8 +251,7 @@ def _placed_anew(
     machines: "Mapping[str, Machine]",
     claims: "Claims",
     lease: "ChiefLease",
-    lost: frozenset[str],
-    staying: "tuple[Container, ...]",
+    moves: "Moves",
 ) -> "Plan":
     """Return the run's plan with places that are free now, held. Raises InputError, HostError.
 
@@ -257,11 +259,11 @@ def _placed_anew(
     """
     from launcher import moving, replanning
 
-    own = moving.read_again(plan.run_id, machines, _questions(plan, machines), lost)
+    own = moving.read_again(plan.run_id, machines, _questions(plan, machines), moves.lost)
     hosts = {name: machines[name].host for name in own}
     facts = {name: reading.facts() for name, reading in own.items()}
-    again = replanning.placed_anew(plan, hosts, facts, lost, staying)
-    return moving.held(again, own, claims, lease, staying)
+    again = replanning.placed_anew(plan, hosts, facts, moves)
+    return moving.held(again, own, claims, lease, moves)
 
 
 def _latest(containers: "Iterable[Found]") -> "dict[TaskId, Found]":

@@ -45,7 +45,7 @@ def before_run(
 
 def meet_over_network(plan: Plan) -> bool:
     """Whether a plan's tasks meet over a network: on several hosts they do."""
-    return plan.network == HOST_NETWORK and len(plan.hosts) > 1
+    return plan.network == HOST_NETWORK and len({task.host for task in plan.tasks}) > 1
 
 
 def passes_of(spec: ClusterSpec, plan: Plan) -> Passes:
@@ -55,7 +55,8 @@ def passes_of(spec: ClusterSpec, plan: Plan) -> Passes:
         for task, container in zip(spec.tasks, plan.tasks, strict=True)
         if task.port is not None
     )
-    return Passes((host.address for host in plan.hosts.values()), fixed, os.environ)
+    used = dict.fromkeys(container.host for container in plan.tasks)
+    return Passes((plan.hosts[name].address for name in used), fixed, os.environ)
 
 
 def _connected(

@@ -20,7 +20,6 @@ from launcher.cli.docker_here import local_engine
 from launcher.cli.interruption import interruptible, superseded
 from launcher.cli.perform import perform
 from launcher.cli.reaching import homing_s, unreachable_s
-from launcher.container import Container
 from launcher.engine import Engine
 from launcher.errors import HostError, InputError
 from launcher.found import found
@@ -30,7 +29,7 @@ from launcher.inside import Inside
 from launcher.lease import ChiefLease
 from launcher.logins import Logins
 from launcher.logs import Console
-from launcher.placement import HostFacts
+from launcher.placement import HostFacts, Moves
 from launcher.plan import Plan, plan, plan_single
 from launcher.provision import Provision
 from launcher.readings import PORTS, Reading, read
@@ -155,12 +154,9 @@ def _facts(
 def _plan(
     asked: Asked,
     facts: Mapping[str, HostFacts],
-    without: frozenset[str] = frozenset(),
-    staying: tuple[Container, ...] = (),
+    moves: Moves | None = None,
 ) -> Plan:
-    """Return the plan by these facts, on the hosts that are left `without` some.
-
-    staying: those of an earlier plan that keep their places.
+    """Return the plan by these facts, or, with `moves`, another of the same run.
 
     Raises:
         InputError: the tasks do not fit there.
@@ -170,9 +166,9 @@ def _plan(
             asked.job, asked.run_id, facts[config.THIS_MACHINE].gpus, run_dir=asked.run_dir,
             python=sys.executable, host=config.THIS_MACHINE, image=asked.image,
         )  # fmt: skip
-    spec = placement.without_hosts(asked.spec, without)
+    spec = placement.moved(asked.spec, moves) if moves else asked.spec
     return plan(spec, asked.job, asked.run_id, facts, run_dir=asked.run_dir,
-                python=sys.executable, staying=staying)  # fmt: skip
+                python=sys.executable)  # fmt: skip
 
 
 def _perform(
@@ -203,12 +199,12 @@ def _perform(
             made, machines, provision, results, claims, console.say, gone_s, home_s
         )
 
-    def replan(lost: frozenset[str], staying: tuple[Container, ...]) -> Plan:
+    def replan(moves: Moves) -> Plan:
         from launcher import moving  # few runs need another place
 
-        readings = moving.read_again(asked.run_id, machines, asked.questions, lost)
-        again = _plan(asked, _facts(asked, readings), lost, staying)
-        return moving.held(again, readings, claims, lease, staying)
+        readings = moving.read_again(asked.run_id, machines, asked.questions, moves.lost)
+        again = _plan(asked, _facts(asked, readings), moves)
+        return moving.held(again, readings, claims, lease, moves)
 
     lease = ChiefLease(made.run_id, lambda name: machines[name].start, superseded)
     with lease.held(made.tasks[0].host, at_once=asked.command.goes_on):

@@ -16,9 +16,9 @@ from launcher.cli import say_error
 from launcher.cli.arguments import Words
 from launcher.cli.command import Command
 from launcher.cli.perform import perform
-from launcher.container import Container
 from launcher.errors import HostError
 from launcher.logs import Console, Show
+from launcher.placement import Moves, moved
 from launcher.plan import Plan, plan
 from launcher.platforms.slurm.allocation import Allocation
 from launcher.platforms.slurm.settings import STOP_ASKED, STOP_SIGNAL, Kept, note_job
@@ -39,7 +39,7 @@ def run(kept: Kept, allocation: Allocation, run_dir: str) -> int:
     code = perform(
         made,
         lambda _console: StepBackend(places, allocation),
-        lambda lost, staying: _plan(kept, Allocation.read(os.environ), run_dir, lost, staying),
+        lambda moves: _plan(kept, Allocation.read(os.environ), run_dir, moves),
         asked,
         as_json=False,
         console=QuietConsole,
@@ -84,16 +84,12 @@ def _plan(
     kept: Kept,
     allocation: Allocation,
     run_dir: str,
-    lost: frozenset[str] = frozenset(),
-    staying: tuple[Container, ...] = (),
+    moves: Moves | None = None,
 ) -> Plan:
     spec = kept.spec._replace(python=kept.spec.python or ("python" if kept.container else None))
-    left = allocation._replace(nodes=tuple(n for n in allocation.nodes if n.name not in lost))
-    if not left.nodes:
-        raise HostError(f"job {allocation.job_id}: no node is left")
-    spec = left.placed(spec, staying)
-    return plan(spec, kept.job, kept.run, left.facts(len(spec.tasks)), run_dir=run_dir,
-                python=sys.executable, staying=staying)  # fmt: skip
+    spec = allocation.placed(moved(spec, moves) if moves else spec)
+    return plan(spec, kept.job, kept.run, allocation.facts(len(spec.tasks)), run_dir=run_dir,
+                python=sys.executable)  # fmt: skip
 
 
 def _is_to_go_on(run_dir: str, allocation: Allocation) -> bool:

@@ -14,7 +14,7 @@ from launcher.errors import HostError
 from launcher.logs import Console
 from launcher.plan import Plan
 from launcher.run import Outcome
-from launcher.runs import RunDirectory
+from launcher.runs import RunDirectory, last_attempt
 from launcher.supervisor import Replan, Result, Supervisor
 from launcher.task import TaskId
 
@@ -148,7 +148,7 @@ def _supervisor(
     console.say(f"{plan.run_id}: {', '.join(map(str, tasks))}{strategy}")
     for note in plan.notes:
         console.say(f"note: {note}")
-    backend, first = make_backend(console), directory.last_attempt() + 1
+    backend, first = make_backend(console), last_attempt(directory.path) + 1
     supervisor = Supervisor(
         plan, backend, directory, console, replan=replan, first_attempt=first, adopted=adopted
     )

@@ -8,7 +8,7 @@ from launcher.backends import process
 from launcher.cli import say_error
 from launcher.cli.command import Command
 from launcher.cli.perform import perform
-from launcher.container import Container
+from launcher.placement import Moves
 from launcher.plan import Plan
 from launcher.supervisor import Replan
 from launcher.task import TaskId
@@ -45,8 +45,8 @@ def perform_processes(
         if takes_gpus:
             gpus_here.check_idle(plan.tasks)
 
-        def again(lost: frozenset[str], staying: tuple[Container, ...]) -> Plan:
-            other = replan(lost, staying)
+        def again(moves: Moves) -> Plan:
+            other = replan(moves)
             held.take(claims.wanted(other.tasks), wait=False)
             return other
 

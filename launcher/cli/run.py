@@ -7,9 +7,8 @@ from launcher import config, facts
 from launcher.cli.arguments import Words
 from launcher.cli.asked import Asked, read
 from launcher.cluster import Backend, ClusterSpec
-from launcher.container import Container
 from launcher.errors import HostError
-from launcher.placement import HostFacts
+from launcher.placement import HostFacts, Moves, moved
 from launcher.plan import Plan, plan, plan_single
 
 
@@ -41,7 +40,7 @@ def main(words: Words, goes_on: str = "") -> int:
     return perform_processes(
         made,
         fixed_ports,
-        lambda _lost, staying: plan_here(asked, staying),
+        lambda moves: plan_here(asked, moves),
         asked.command,
         wait=asked.waits,
         as_json=asked.as_json,
@@ -73,10 +72,10 @@ def _in_containers(asked: Asked, *, dry: bool) -> int:
             return run(asked, logins, all_open, dry=dry)
 
 
-def plan_here(asked: Asked, staying: tuple[Container, ...] = ()) -> Plan:
+def plan_here(asked: Asked, moves: Moves | None = None) -> Plan:
     """Return the plan as far as it can be made without asking another machine.
 
-    staying: those of an earlier plan of the run that keep their places.
+    With `moves` it is another one of the same run.
     """
     if asked.spec is None:
         from launcher import gpus_here
@@ -86,8 +85,9 @@ def plan_here(asked: Asked, staying: tuple[Container, ...] = ()) -> Plan:
             python=sys.executable, host=config.THIS_MACHINE, image=asked.image,
         )  # fmt: skip
     found = _facts(asked.spec, asked.run_id)
-    return plan(asked.spec, asked.job, asked.run_id, found, run_dir=asked.run_dir,
-                python=sys.executable, staying=staying)  # fmt: skip
+    spec = moved(asked.spec, moves) if moves else asked.spec
+    return plan(spec, asked.job, asked.run_id, found, run_dir=asked.run_dir,
+                python=sys.executable)  # fmt: skip
 
 
 def _facts(spec: ClusterSpec, run_id: str) -> dict[str, HostFacts]:

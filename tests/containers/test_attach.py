@@ -126,7 +126,9 @@ def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Test
     try:
         h2.power_off()
         done = user.run("attach", run)
-        assert done.code == 0, done.out + done.err
+        assert done.code == 3, done.out + done.err  # what h2 holds is not home
+        assert "h2: cannot be reached (tasks may still run there; " in done.out
+        assert user.report()["outcome"] == "succeeded"
         assert "launch: host h2" in done.err
         assert user.log("chief-0", 2) == user.log("worker-0", 2) == b"hush\n"
     finally:
@@ -158,6 +160,7 @@ def test_taken_up_without_its_evaluator(user: Launching, remote: Engines, testbe
         h1.docker("exec", chief.lstrip("/"), "touch", "/data/output/go")
         out, err = again.communicate(timeout=60)
         assert "Traceback" not in out + err
+        assert again.returncode == 3, out + err  # what h2 holds is not home
         assert user.report()["outcome"] == "succeeded", out + err
     finally:
         h2.power_on()

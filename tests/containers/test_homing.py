@@ -129,3 +129,25 @@ def test_an_evaluator_whose_host_is_lost_goes_on_elsewhere(
     testbed.hosts[0].power_on()
     assert user.run("collect", user.run_dir().name).code == 0
     assert remote.left() == []
+
+
+def test_a_host_with_chief_and_evaluator_is_lost(
+    user: Launching, remote: Engines, testbed: Testbed, hosts: None
+) -> None:
+    """Both go on elsewhere, from what was home."""
+    text = (user.folder / "cluster.yaml").read_text()
+    user.cluster(text.replace("evaluator: {host: h1}", "evaluator: {host: h2}"))
+    process = user.start(*trainer(200))
+    until(lambda: numbers(b"evaluated", user.log("evaluator-0")) != [], "an evaluation")
+    until(lambda: at_home(user) >= 10, "a checkpoint")
+    testbed.hosts[1].power_off()
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in out + err
+    assert process.returncode == 3, out + err  # what h2 holds is not home
+    assert user.report()["outcome"] == "succeeded", out + err
+    assert numbers(b"from", user.log("chief-0", 2)) != []
+    last = max(task["attempt"] for task in user.report()["tasks"] if task["task"] != "chief:0")
+    assert numbers(b"evaluated", user.log("evaluator-0", last))[-1] == 200
+    testbed.hosts[1].power_on()
+    assert user.run("collect", user.run_dir().name).code == 0
+    assert remote.left() == []

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 
 from launcher import config
 from launcher.cluster import ClusterSpec, Task
-from launcher.errors import HostError, InputError
+from launcher.container import Container
+from launcher.errors import InputError
 from launcher.layout import Job
+from launcher.placement import Moves, moved
 from launcher.plan import plan
 from launcher.platforms import Request
 from launcher.platforms.slurm import Slurm
@@ -26,7 +29,7 @@ from launcher.platforms.slurm.options import sbatch_environ
 from launcher.platforms.slurm.script import gpus_a_node
 from launcher.platforms.slurm.settings import KEPT, Kept, Runtime, Settings, read_kept
 from launcher.platforms.slurm.step import SCRIPT, Places, apptainer_image, binds, enroot_image
-from launcher.task import EVALUATOR, TaskId, TaskType
+from launcher.task import TaskId, TaskType
 from tests.conftest import Launching, until
 
 JOB = Job("train", "/home/me/train.py", ("--epochs", "3"), "/home/me")
@@ -268,22 +271,29 @@ def test_tasks_fit_where_the_script_counted_them(
 
 
 def test_who_lives_keeps_its_gpus() -> None:
-    """What starts elsewhere finds room beside those that stay."""
+    """What starts elsewhere finds room beside those that stay, and none on a lost node."""
     spec = spec_of("tasks: {chief: {gpus: 1}, worker: {gpus: 1}, evaluator: {gpus: 1}}")
-    nodes = [Node("n1", "10.0.0.1", 2, ("0", "1")), Node("n2", "10.0.0.2", 2, ("0", "1"))]
-    whole = allocation(*nodes)
-    made = plan(whole.placed(spec), JOB, RUN, whole.facts(3), run_dir="/runs/lab-1", python="/py")
-    (stays,) = (c for c in made.tasks if c.task == EVALUATOR)
-    left = allocation(*(node for node in nodes if node.name == stays.host))
-    alone = spec._replace(tasks=tuple(t for t in spec.tasks if t.id.type is not TaskType.WORKER))
-    placed = left.placed(alone, [stays])
-    again = plan(placed, JOB, RUN, left.facts(2), run_dir="/runs/lab-1", python="/py",
-                 staying=[stays])  # fmt: skip
-    assert {c.host for c in again.tasks} == {stays.host}
-    assert again.tasks[-1]._replace(env={}) == stays._replace(env={})
-    assert set(again.tasks[0].gpus) | set(stays.gpus) == {"0", "1"}
-    with pytest.raises(HostError, match="none in the job has them"):
-        left.placed(spec, [stays])
+    nodes = [Node(f"n{i}", f"10.0.0.{i}", 2, ("0", "1", "2")) for i in (1, 2)]
+    job = allocation(*nodes)
+    made = plan(job.placed(spec), JOB, RUN, job.facts(3), run_dir="/runs/lab-1", python="/py")
+    chief, worker, evaluator = made.tasks
+    assert (chief.host, worker.host, evaluator.host) == ("n1", "n2", "n1")
+
+    def again(*staying: Container, lost: str) -> Mapping[str, Container]:
+        starting = {c.task for c in made.tasks} - {c.task for c in staying}
+        moves = Moves(frozenset(starting), frozenset([lost]), staying)
+        placed = job.placed(moved(spec, moves))
+        return {
+            str(c.task): c
+            for c in plan(placed, JOB, RUN, job.facts(3), run_dir="/runs/lab-1", python="/py").tasks
+        }
+
+    found = again(evaluator, lost="n2")
+    assert found["evaluator:0"] == evaluator
+    assert {c.host for c in found.values()} == {"n1"}
+    assert len({gpu for c in found.values() for gpu in c.gpus}) == 3
+    with pytest.raises(InputError, match="n1 is lost, and chief:0 is to find another place first"):
+        again(chief, worker, lost="n1")
 
 
 def test_ports_that_are_taken_are_not_given() -> None:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from launcher.cluster import Backend, ClusterSpec, Host, Task
-from launcher.container import Container
 from launcher.errors import HostError, InputError, Problem
 from launcher.placement import HostFacts
 from launcher.platforms.slurm.commands import Refused, run
@@ -90,38 +89,39 @@ class Allocation(NamedTuple):
         spares = "proctrack/linuxproc" not in plugins
         return cls(job_id, nodes, env, spares, bool(_BINDING.search(plugins)))
 
-    def placed(self, spec: ClusterSpec, staying: Collection[Container] = ()) -> ClusterSpec:
+    def placed(self, spec: ClusterSpec) -> ClusterSpec:
         """Return the cluster with its tasks on the nodes, as many on each as Slurm counts.
 
         Those that want the most GPUs are placed first, as the script has counted them. Where they
-        find no room so, GPUs count and Slurm's numbers of tasks do not.
-
-        staying: those of an earlier plan of the run that keep their places.
+        find no room so, GPUs count and Slurm's numbers of tasks do not. On nodes that are lost
+        none is placed.
 
         Raises:
-            HostError: the job has too few GPUs.
+            HostError: the job has too few GPUs, or no node.
         """
+        left = [node for node in self.nodes if node.name not in spec.lost]
+        if not left:
+            raise HostError(f"job {self.job_id}: no node is left")
         order = sorted(spec.tasks, key=lambda task: -task.gpus)
         try:
-            on = self._placing(order, staying, by_slots=True)
+            on = self._placing(left, order, by_slots=True)
         except HostError:
-            on = self._placing(order, staying, by_slots=False)
+            on = self._placing(left, order, by_slots=False)
         hosts = {node.name: Host(node.address, node.gpus) for node in self.nodes}
         tasks = tuple(task._replace(host=on[task.id], port=None) for task in spec.tasks)
         return spec._replace(hosts=hosts, tasks=tasks, backend=Backend.PROCESS, image=None)
 
     def _placing(
-        self, tasks: Iterable[Task], staying: Iterable[Container], *, by_slots: bool
+        self, nodes: Collection[Node], tasks: Collection[Task], *, by_slots: bool
     ) -> Mapping[TaskId, str]:
         """Return on which node each task stands: a slot and GPUs are there, or GPUs alone."""
-        slots = {node.name: node.slots for node in self.nodes}
-        gpus = {node.name: len(node.gpus) for node in self.nodes}
+        slots = {node.name: node.slots for node in nodes}
+        gpus = {node.name: len(node.gpus) for node in nodes}
         taken = dict.fromkeys(gpus, 0)
-        on = {}
-        for container in staying:
-            slots[container.host] -= 1
-            taken[container.host] += len(container.gpus)
-            on[container.task] = container.host
+        on = {task.id: task.place.host for task in tasks if task.place}
+        for place in (task.place for task in tasks if task.place):
+            slots[place.host] -= 1
+            taken[place.host] += len(place.device_ids)
         for task in tasks:
             if task.id in on:
                 continue
