@@ -4,7 +4,7 @@ from launcher import recovery
 from launcher import strategy as rules
 from launcher.changes import Step, ask_to_end, changed, kill, started_anew, stop
 from launcher.events import Command, DumpStacks, Exited, Looked, LookForLife
-from launcher.run import Outcome, Phase, Run, TaskState, coordinators
+from launcher.run import Outcome, Phase, Restart, Run, TaskState, coordinators
 from launcher.signs import Cause
 from launcher.strategy import Role
 from launcher.task import TaskId
@@ -21,7 +21,7 @@ def wake_at(run: Run) -> float | None:
     times = [at for a in living for at in (a.ask_at, a.kill_at) if at is not None]
     if run.phase is Phase.RUNNING:
         times += [a.missed_at for a in run.tasks.values() if a.missed_at is not None]
-        times += [restart.at for restart in run.pending if restart.at is not None]
+        times += [r.at for r in run.pending if r.at is not None and not _is_held(run, r)]
         limits = [run.deadline, run.start_deadline, run.looking_until, run.dumping_until]
         limits += [_stalled_at(run)] if run.looking_until is None else []
         times += [limit for limit in limits if limit is not None]
@@ -127,7 +127,7 @@ def _restarts(run: Run, at: float) -> Step:
     for restart in run.pending:
         if run.phase is not Phase.RUNNING:
             break
-        if any(not run.tasks[task].is_final for task in restart.tasks):
+        if any(not run.tasks[task].is_final for task in restart.tasks) or _is_held(run, restart):
             continue
         if restart.at is None:
             run, more = recovery.judged(run, restart, at)
@@ -136,6 +136,16 @@ def _restarts(run: Run, at: float) -> Step:
             run, more = started_anew(run, restart, at)
             commands += more
     return run, commands
+
+
+def _is_held(run: Run, restart: Restart) -> bool:
+    """Whether an evaluator is to wait for a place until those of the cluster have theirs."""
+    if not any(failure.needs_places for failure in restart.failures):
+        return False
+    if not all(rules.may_fail(task) for task in restart.tasks):
+        return False
+    ending = {task for other in run.pending for task in other.tasks}
+    return any(t in ending or run.tasks[t].state is TaskState.WAITING for t in run.members)
 
 
 def is_needed(run: Run, task: TaskId) -> bool:

@@ -5,6 +5,7 @@ starts there.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from launcher import claiming, preflight
 from launcher.claiming import Claims
@@ -13,6 +14,7 @@ from launcher.hosts import Machine
 from launcher.lease import ChiefLease
 from launcher.placement import Moves
 from launcher.plan import Plan
+from launcher.planned import note_hosts
 from launcher.questions import Question
 from launcher.readings import Reading, read
 
@@ -37,6 +39,7 @@ def read_again(
 
 def held(
     plan: Plan,
+    machines: Mapping[str, Machine],
     readings: Mapping[str, Reading],
     claims: Claims,
     lease: ChiefLease,
@@ -53,4 +56,5 @@ def held(
     preflight.check(plan._replace(tasks=starting), readings)
     lease.follow(plan.tasks[0].host)
     claims.take(claiming.wanted(plan, readings), claiming.names(readings), (), wait=False)
+    note_hosts(Path(plan.run_dir), {c.host: machines[c.host].host for c in starting})
     return plan

@@ -33,6 +33,16 @@ class Moves(NamedTuple):
     lost: frozenset[str] = frozenset()
     staying: tuple[Container, ...] = ()
 
+    def check(self) -> None:
+        """Refuse to place an evaluator before those of the cluster that a lost host had.
+
+        Raises:
+            InputError: it would take their room.
+        """
+        for c in self.staying:
+            if c.host in self.lost and not rules.may_fail(c.task):
+                raise InputError(f"{c.host} is lost, and {c.task} is to find another place first")
+
 
 def moved(spec: ClusterSpec, moves: Moves) -> ClusterSpec:
     """Return the cluster as it is to be placed now.
@@ -41,14 +51,11 @@ def moved(spec: ClusterSpec, moves: Moves) -> ClusterSpec:
     start now wants no GPU: no run ends for want of its place.
 
     Raises:
-        InputError: one of the cluster was on a lost host too: it is to be placed first.
+        InputError: see `Moves.check`.
     """
-    places = {}
-    for c in moves.staying:
-        if c.host not in moves.lost:
-            places[c.task] = Place(c.host, c.address, c.gpus)
-        elif not rules.may_fail(c.task):
-            raise InputError(f"{c.host} is lost, and {c.task} is to find another place first")
+    moves.check()
+    there = (container for container in moves.staying if container.host not in moves.lost)
+    places = {c.task: Place(c.host, c.address, c.gpus) for c in there}
 
     def again(task: Task) -> Task:
         if task.host in moves.lost:

@@ -48,9 +48,10 @@ class Plan(NamedTuple):
     network: Docker's network of the containers: `host`, or the name of the run's own bridge;
         nothing for processes.
     code: the folder of this machine to copy into containers, None for the script alone.
-    hosts: the machines of the tasks, by name; with `restarts.move` those too to which they may.
+    hosts: the machines of the tasks, by name.
     fixed_ports: the tasks whose port the file gives.
     alike: groups of tasks that differ in their places alone, where only a label tells of them.
+    number: how many plans of the run there were before.
     """
 
     run_id: str
@@ -71,6 +72,7 @@ class Plan(NamedTuple):
     restarts: Restarts = Restarts()
     fixed_ports: tuple[TaskId, ...] = ()
     alike: tuple[tuple[TaskId, ...], ...] = ()
+    number: int = 0
 
     @property
     def see_checkpoints(self) -> tuple[TaskId, ...]:
@@ -99,6 +101,10 @@ class Plan(NamedTuple):
         if config:
             env["TF_CONFIG"] = config.to_json()
         return env
+
+    def of_tasks(self, tasks: tuple[Container, ...]) -> "Plan":
+        """Return the plan with its tasks elsewhere."""
+        return self._replace(tasks=tasks, cluster=cluster_of(tasks) if self.cluster else {})
 
     def role(self, task: TaskId) -> Role:
         """Return the role that a task plays."""
@@ -159,7 +165,7 @@ class Plan(NamedTuple):
     def _of_containers(self) -> dict[str, object]:
         return {
             "network": self.network,
-            "hosts": {name: _written(host) for name, host in self.hosts.items()},
+            "hosts": {name: written(host) for name, host in self.hosts.items()},
             "code": self.code,
             "secrets": sorted(self.secrets),
             "image_transfer": self.image_transfer.value,
@@ -226,7 +232,7 @@ def plan_single(
     return _of(placed, (container,), run_dir, _network(spec, run_id), {})
 
 
-def _written(host: Host) -> dict[str, object]:
+def written(host: Host) -> dict[str, object]:
     """Return a host as cluster.yaml has it, without what has no value."""
     ssh = {key: value for key, value in (host.ssh or Ssh())._asdict().items() if value is not None}
     written = {**host._asdict(), "gpus": host.gpus, "ssh": ssh if host.ssh else None}
@@ -249,7 +255,6 @@ def _of(
 ) -> Plan:
     """Return the plan of these containers."""
     spec = placed.spec
-    used = spec.hosts if spec.restarts.move else dict.fromkeys(c.host for c in containers)
     return Plan(
         run_id=placed.run_id,
         job=placed.job,
@@ -262,7 +267,7 @@ def _of(
         checkpoint_dir=placed.layout.checkpoint_dir,
         notes=spec.notes,
         network=network,
-        hosts={name: spec.hosts[name] for name in used},
+        hosts={name: spec.hosts[name] for name in dict.fromkeys(c.host for c in containers)},
         code=spec.code,
         secrets=spec.secrets,
         image_transfer=spec.image_transfer,

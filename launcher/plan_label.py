@@ -39,6 +39,7 @@ def written(plan: Plan) -> str:
         "fixed_ports": [str(task) for task in plan.fixed_ports],
         "alike": [[str(task) for task in group] for group in _alike(plan)],
         "secrets": sorted(plan.secrets),
+        "number": plan.number,
     }
     return json.dumps(value, separators=(",", ":"))
 
@@ -56,22 +57,6 @@ def read(run_id: str, label: str, run_dir: str) -> Plan:
     except (KeyError, ValueError, TypeError, AttributeError):
         what = "its containers do not tell its plan; `launch collect` brings home what is there"
         raise HostError(f"{run_id}: {what}") from None
-
-
-def of_run(run_id: str, newest: str, own: Mapping[TaskId, str], run_dir: str) -> Plan:
-    """Return the plan of a run by the labels of its containers.
-
-    newest: that of the newest one.
-    own: those of the tasks' latest: each says where its task stands, which may have moved alone.
-
-    Raises:
-        HostError: they do not tell it.
-    """
-    plan = read(run_id, newest, run_dir)
-    said = {label: read(run_id, label, run_dir) for label in set(own.values())}
-    stand = {task: c for task, label in own.items() for c in said[label].tasks if c.task == task}
-    tasks = tuple(stand.get(c.task, c) for c in plan.tasks)
-    return plan._replace(tasks=tasks, cluster=cluster_of(tasks) if plan.cluster else {})
 
 
 def _plan(run_id: str, said: Mapping[str, Any], run_dir: str) -> Plan:
@@ -93,6 +78,7 @@ def _plan(run_id: str, said: Mapping[str, Any], run_dir: str) -> Plan:
         fixed_ports=tuple(map(TaskId.parse, said.get("fixed_ports", ()))),
         alike=tuple(tuple(map(TaskId.parse, group)) for group in said.get("alike", ())),
         secrets={str(name): Secret() for name in said.get("secrets", ())},
+        number=int(said.get("number", 0)),
     )
 
 

@@ -166,6 +166,8 @@ def _evaluator_again(run: Run, failure: Failure, at: float) -> Step:
     if failure.kind is FailureKind.EXIT and not run.has_settled:
         return run, ()
     back_s = 0.0 if failure.attempt == 1 else run.restarts.backoff_s * 2 ** (failure.attempt - 2)
+    if failure.needs_places:
+        back_s = max(back_s, REPORT_S)  # what else its host has taken may be told yet
     return _pending(run, Restart(frozenset({failure.task}), (failure,), at + back_s)), ()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from launcher import placement
 from launcher.cluster import ClusterSpec, Host, Task
 from launcher.placement import HostFacts, Moves
-from launcher.plan import HOST_NETWORK, Plan, cluster_of
+from launcher.plan import HOST_NETWORK, Plan
 
 
 def placed_anew(
@@ -44,5 +44,4 @@ def placed_anew(
         container._replace(host=host, address=address, gpus=ids)
         for container, host, address, ids in zip(plan.tasks, names, addresses, gpus, strict=True)
     )
-    cluster = cluster_of(containers) if plan.cluster else {}
-    return plan._replace(tasks=containers, cluster=cluster, fixed_ports=fixed)
+    return plan.of_tasks(containers)._replace(fixed_ports=fixed)

@@ -13,10 +13,11 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from launcher import diagnosis, lifecycle, stacks, stop_signals, telling
+from launcher import strategy as rules
 from launcher.backends import Backend, Homecoming
 from launcher.container import Container
 from launcher.due import wake_at
-from launcher.errors import LaunchError
+from launcher.errors import HostError, LaunchError
 from launcher.events import (
     Adopt,
     Command,
@@ -244,7 +245,7 @@ class Supervisor:
             return Tick(time.monotonic())
 
     def _perform(self, commands: tuple[Command, ...]) -> None:
-        anew = [c for c in commands if isinstance(c, Start) and c.anew]
+        anew = [c for c in commands if isinstance(c, Start) and (c.anew or self._must_move(c.task))]
         for command in commands:
             self._directory.record(command)
             match command:
@@ -263,6 +264,10 @@ class Supervisor:
                     self._backend.adopt(container, attempt, path, self._events.put)
         if anew:
             threading.Thread(target=self._start_anew, args=(anew,), daemon=True).start()
+
+    def _must_move(self, task: TaskId) -> bool:
+        """Whether an evaluator starts again whose host was lost since its end."""
+        return rules.may_fail(task) and self._stands_on.get(task) in self._lost_hosts
 
     def _dump(self, command: DumpStacks) -> None:
         """Keep where an attempt is beside its log; what says so itself says it in there."""
@@ -285,24 +290,39 @@ class Supervisor:
 
     def _start_anew(self, commands: list[Start]) -> None:
         """Find other places for what could not stay where it was, and start it there."""
+        left = list(commands)
         try:
             with self._placing:
+                self._check_runs()
                 self._place_anew(frozenset(command.task for command in commands))
-                for command in commands:
-                    self._start(command)
+                self._check_runs()
+                while left:
+                    self._start(left[0])
+                    left.pop(0)
         except Exception as error:  # whatever it is: the run waits for these starts
             why = str(error) if isinstance(error, LaunchError) else repr(error)
-            for command in commands:
+            for command in left:
                 at, task = time.monotonic(), command.task
                 self._events.put(StartFailed(at, task, command.attempt, why, True))
 
+    def _check_runs(self) -> None:
+        if self._run is not None and self._run.phase is not Phase.RUNNING:
+            raise HostError("the run ended before this task was started")
+
     def _place_anew(self, starting: frozenset[TaskId]) -> None:
-        """Follow a plan that has places for these tasks. Raises InputError, HostError."""
+        """Follow a plan that has places for these tasks. Raises InputError, HostError.
+
+        Of the others the new plan says what the old one did.
+        """
         if self._replan is None:
             return
         staying = tuple(c for task, c in self._containers.items() if task not in starting)
-        self._plan = self._replan(Moves(starting, frozenset(self._lost_hosts), staying))
-        self._containers = {c.task: c for c in self._plan.tasks}
+        moves = Moves(starting, frozenset(self._lost_hosts), staying)
+        moves.check()
+        plan = self._replan(moves)
+        tasks = tuple(c if c.task in starting else self._containers[c.task] for c in plan.tasks)
+        self._plan = plan.of_tasks(tasks)._replace(number=self._plan.number + 1)
+        self._containers = {c.task: c for c in tasks}
         self._backend.follow_plan(self._plan)
 
     def _follow(self, event: Started) -> None:

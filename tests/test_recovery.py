@@ -389,8 +389,17 @@ HISTORIES = [
     History(
         "where tasks may move, an evaluator whose host is lost is placed anew, alone",
         MWMS, (*GANG, EVALUATOR),
-        [*there(*GANG, EVALUATOR), Lost(9, EVALUATOR, 1, "gone")],
+        [*there(*GANG, EVALUATOR), Lost(9, EVALUATOR, 1, "gone"), Tick(10)],
         starts(EVALUATOR, anew=True),
+        restarts=Restarts(move=True),
+    ),
+    History(
+        "an evaluator waits for its place until those of the cluster have theirs",
+        MWMS, (*GANG, EVALUATOR),
+        [*there(*GANG, EVALUATOR), Lost(9, EVALUATOR, 1, "gone"), Lost(9.2, CHIEF, 1, "gone"),
+         Tick(10.5), Exited(11, WORKER, 1, -9), Tick(12), *there(*GANG, attempt=2, at=13)],
+        [*term(WORKER), Stop(WORKER, 1, True), *starts(*GANG, anew=True),
+         *starts(EVALUATOR, anew=True)],
         restarts=Restarts(move=True),
     ),
     History(

@@ -88,7 +88,6 @@ class DockerBackend:
         task = container.task
         machine = self._machines.get(container.host)
         if machine is None:
-            self._results.host_is_lost(container.host)
             why = f"{container.host}: cannot be reached"
             report(Lost(time.monotonic(), task, attempt, why))
             return

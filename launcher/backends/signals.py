@@ -7,7 +7,9 @@ from launcher.backends.made import Made
 from launcher.engine import EngineError
 
 _NOT_RUNNING = (404, 409)
-_DEAF_S = 1.0  # on a busy host, from the start of a container until its PID 1 takes signals
+# From the start of a container until its PID 1 takes signals, on a busy host. Not longer: a program
+# that is in its training loop by then would take the second for "at once".
+_DEAF_S = 1.0
 _PAUSE_S = 0.5
 _KILL_S = 6.0
 

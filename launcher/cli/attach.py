@@ -85,17 +85,21 @@ class _There(NamedTuple):
     """A run as its containers tell of it.
 
     containers: those of all attempts, on the hosts that could be reached.
-    latest: of each task that has one there its latest.
+    latest: of each task that has one where it stands its latest.
+    unreached: the other hosts on which tasks stand, or have stood.
     """
 
     plan: "Plan"
     containers: "list[Found]"
     latest: "Mapping[TaskId, Found]"
+    unreached: set[str]
 
     @property
     def adopted(self) -> "dict[TaskId, int]":
         """Of each task the number of its latest attempt; where that is gone, of the newest."""
-        newest = max(*map(_number, self.containers), last_attempt(Path(self.plan.run_dir)))
+        newest = max(
+            *(one.attempt for one in self.containers), last_attempt(Path(self.plan.run_dir))
+        )
         tasks = (container.task for container in self.plan.tasks)
         return {t: self.latest[t].attempt if t in self.latest else newest for t in tasks}
 
@@ -116,11 +120,14 @@ def _there(run_id: str, run_dir: Path, machines: "Mapping[str, Machine]") -> _Th
     if not containers:
         what = "no container of it is on its hosts; launch resume goes on with a run that ended"
         raise InputError(Problem(run_id, what))
-    latest = _latest(containers)
-    newest = max(containers, key=_number)
-    own = {task: one.plan for task, one in latest.items()}
-    plan = plan_label.of_run(run_id, newest.plan, own, str(run_dir))
-    run = _There(plan, containers, latest)
+    plans = {
+        label: plan_label.read(run_id, label, str(run_dir))
+        for label in {container.plan for container in containers}
+    }
+    newest = max(containers, key=lambda one: (plans[one.plan].number, one.attempt))
+    plan = plans[newest.plan]
+    stood_on = {container.host for each in plans.values() for container in each.tasks}
+    run = _There(plan, containers, _latest(plan, containers), stood_on - machines.keys())
     if missing := list(_missing(run, machines)):
         what = "launch collect brings home what is there"
         raise HostError(f"{run_id}: {', '.join(missing)}; {what}")
@@ -141,7 +148,7 @@ def _missing(run: _There, machines: "Mapping[str, Machine]") -> Iterator[str]:
             continue
         if c.host not in machines and not run.plan.restarts.move:
             yield f"{c.task} was on {c.host}, which cannot be reached (restarts.move is not set)"
-        elif not run.latest.keys() & set(group):
+        elif not {one.task for one in run.containers} & {c.task, *group}:
             yield f"{c.task} has no container on its hosts, and no other task is like it"
 
 
@@ -161,16 +168,18 @@ def _take_up(run: _There, machines: "Mapping[str, Machine]", *, stop: bool, as_j
     lease = ChiefLease(plan.run_id, lambda name: machines[name].start, superseded)
     with lease.held(plan.tasks[0].host, at_once=True):
         claims = _claims(run, machines, stop=stop)
-        earlier = [one for one in run.containers if run.latest[one.task] is not one]
+        earlier = [one for one in run.containers if run.latest.get(one.task) is not one]
         at_all(earlier, lambda one: _earlier_home(run_dir, machines[one.host], one))
         given = Secrets({}) if stop else _secrets(run, machines)
 
         def backend(console: "Console") -> "Backend":
             transfers = Transfers(console.show_status if console.is_terminal else None, console.say)
-            how = Collecting(plan.run_id, run_dir, False, transfers.report)
+            results = Results(Collecting(plan.run_id, run_dir, False, transfers.report))
+            for host in run.unreached:
+                results.host_is_lost(host)
             return DockerBackend(
                 plan, machines, Heritage(plan.run_id, machines, run.containers, given),
-                Results(how), claims, console.say, unreachable_s(os.environ),
+                results, claims, console.say, unreachable_s(os.environ),
                 homing_s(os.environ),
             )  # fmt: skip
 
@@ -263,12 +272,11 @@ def _placed_anew(
     hosts = {name: machines[name].host for name in own}
     facts = {name: reading.facts() for name, reading in own.items()}
     again = replanning.placed_anew(plan, hosts, facts, moves)
-    return moving.held(again, own, claims, lease, moves)
+    return moving.held(again, machines, own, claims, lease, moves)
 
 
-def _latest(containers: "Iterable[Found]") -> "dict[TaskId, Found]":
-    return {one.task: one for one in sorted(containers, key=_number)}
-
-
-def _number(one: "Found") -> int:
-    return one.attempt
+def _latest(plan: "Plan", containers: "Iterable[Found]") -> "dict[TaskId, Found]":
+    """Return of each task the latest container on its host; one elsewhere has been moved from."""
+    hosts = {container.task: container.host for container in plan.tasks}
+    there = (one for one in containers if one.host == hosts.get(one.task))
+    return {one.task: one for one in sorted(there, key=lambda one: one.attempt)}

@@ -204,7 +204,7 @@ def _perform(
 
         readings = moving.read_again(asked.run_id, machines, asked.questions, moves.lost)
         again = _plan(asked, _facts(asked, readings), moves)
-        return moving.held(again, readings, claims, lease, moves)
+        return moving.held(again, machines, readings, claims, lease, moves)
 
     lease = ChiefLease(made.run_id, lambda name: machines[name].start, superseded)
     with lease.held(made.tasks[0].host, at_once=asked.command.goes_on):

@@ -168,6 +168,45 @@ def test_taken_up_without_its_evaluator(user: Launching, remote: Engines, testbe
     assert remote.left() == []
 
 
+def test_taken_up_where_its_evaluator_has_gone(
+    user: Launching, remote: Engines, testbed: Testbed
+) -> None:
+    """An evaluator that moved alone is found on its new host, which had no task before."""
+    hosts = testbed.hosts[:3]
+    listed = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in hosts)
+    user.cluster(
+        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(listed)}}}\n"
+        "tasks: {chief: {host: h1}, evaluator: {host: h2}}\ntimeouts: {grace_s: 1}\n"
+        "restarts: {move: true}\n"
+    )
+    user.env |= {"LAUNCH_UNREACHABLE_S": "4"}
+    process = user.start(*sh("echo up; while [ ! -e /data/output/go ]; do sleep 0.1; done"))
+    until(lambda: len(remote.running()) == 2, "both tasks")
+    (chief,) = (name for name in remote.running() if "chief" in name)
+    try:
+        hosts[1].power_off()
+        until(lambda: user.log("evaluator-0", 2) == b"up\n", "the evaluator elsewhere", 60)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        again = user.start("attach", user.run_dir().name)
+        until(lambda: _count(user, "Adopt") == 2 and _count(user, "Started") == 5, "both tasks")
+        hosts[0].docker("exec", chief.lstrip("/"), "touch", "/data/output/go")
+        out, err = again.communicate(timeout=60)
+        assert "Traceback" not in out + err
+        assert again.returncode == 3, out + err  # what h2 holds is not home
+        report = user.report()
+        assert report["outcome"] == "succeeded", out + err
+        assert [task["attempt"] for task in report["tasks"]] == [1, 2]
+    finally:
+        hosts[1].power_on()
+    assert user.run("collect", user.run_dir().name).code == 0
+    assert remote.left() == []
+
+
+def _count(user: Launching, what: str) -> int:
+    return [event["what"] for event in user.events()].count(what)
+
+
 def test_a_chief_that_moves_once_taken_up(
     user: Launching, remote: Engines, testbed: Testbed
 ) -> None:
