@@ -5,7 +5,7 @@ else another attempt needs is in the configuration of the earlier one's containe
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from launcher.address import Address
@@ -57,6 +57,23 @@ def read(run_id: str, label: str, run_dir: str) -> Plan:
     except (KeyError, ValueError, TypeError, AttributeError):
         what = "its containers do not tell its plan; `launch collect` brings home what is there"
         raise HostError(f"{run_id}: {what}") from None
+
+
+def read_all(run_id: str, labels: Collection[str], run_dir: str) -> Mapping[str, Plan]:
+    """Return the plans of a run by those labels of its containers that tell one.
+
+    Raises:
+        HostError: none does.
+    """
+    plans, problem = {}, None
+    for label in labels:
+        try:
+            plans[label] = read(run_id, label, run_dir)
+        except HostError as error:
+            problem = error
+    if problem and not plans:
+        raise problem
+    return plans
 
 
 def _plan(run_id: str, said: Mapping[str, Any], run_dir: str) -> Plan:

@@ -120,11 +120,9 @@ def _there(run_id: str, run_dir: Path, machines: "Mapping[str, Machine]") -> _Th
     if not containers:
         what = "no container of it is on its hosts; launch resume goes on with a run that ended"
         raise InputError(Problem(run_id, what))
-    plans = {
-        label: plan_label.read(run_id, label, str(run_dir))
-        for label in {container.plan for container in containers}
-    }
-    newest = max(containers, key=lambda one: (plans[one.plan].number, one.attempt))
+    plans = plan_label.read_all(run_id, {one.plan for one in containers}, str(run_dir))
+    told = [one for one in containers if one.plan in plans]
+    newest = max(told, key=lambda one: (plans[one.plan].number, one.attempt))
     plan = plans[newest.plan]
     stood_on = {container.host for each in plans.values() for container in each.tasks}
     run = _There(plan, containers, _latest(plan, containers), stood_on - machines.keys())

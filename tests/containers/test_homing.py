@@ -116,7 +116,7 @@ def test_an_evaluator_whose_host_is_lost_goes_on_elsewhere(
     user: Launching, remote: Engines, testbed: Testbed, hosts: None
 ) -> None:
     """It finds the checkpoints there; the others do not notice."""
-    process = user.start(*trainer(200))
+    process = user.start(*trainer(140))
     until(lambda: numbers(b"evaluated", user.log("evaluator-0")) != [], "an evaluation")
     testbed.hosts[0].power_off()
     out, err = process.communicate(timeout=90)
@@ -124,7 +124,7 @@ def test_an_evaluator_whose_host_is_lost_goes_on_elsewhere(
     assert process.returncode == 3, out + err  # what h1 holds is not home
     assert user.report()["outcome"] == "succeeded", out + err
     again = numbers(b"evaluated", user.log("evaluator-0", 2))
-    assert again[0] >= 10 and again[-1] == 200
+    assert again[0] >= 10 and again[-1] == 140
     assert numbers(b"from", user.log("chief-0")) == [0] and user.log("chief-0", 2) == b""
     testbed.hosts[0].power_on()
     assert user.run("collect", user.run_dir().name).code == 0
@@ -137,7 +137,7 @@ def test_a_host_with_chief_and_evaluator_is_lost(
     """Both go on elsewhere, from what was home."""
     text = (user.folder / "cluster.yaml").read_text()
     user.cluster(text.replace("evaluator: {host: h1}", "evaluator: {host: h2}"))
-    process = user.start(*trainer(200))
+    process = user.start(*trainer(140))
     until(lambda: numbers(b"evaluated", user.log("evaluator-0")) != [], "an evaluation")
     until(lambda: at_home(user) >= 10, "a checkpoint")
     testbed.hosts[1].power_off()
@@ -147,7 +147,7 @@ def test_a_host_with_chief_and_evaluator_is_lost(
     assert user.report()["outcome"] == "succeeded", out + err
     assert numbers(b"from", user.log("chief-0", 2)) != []
     last = max(task["attempt"] for task in user.report()["tasks"] if task["task"] != "chief:0")
-    assert numbers(b"evaluated", user.log("evaluator-0", last))[-1] == 200
+    assert numbers(b"evaluated", user.log("evaluator-0", last))[-1] == 140
     testbed.hosts[1].power_on()
     assert user.run("collect", user.run_dir().name).code == 0
     assert remote.left() == []
