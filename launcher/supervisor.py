@@ -6,14 +6,13 @@ events on the queue. Everything else happens in the thread that called `run`.
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from launcher import diagnosis, lifecycle, stacks, stop_signals, telling
-from launcher import strategy as rules
 from launcher.backends import Backend, Homecoming
 from launcher.container import Container
 from launcher.due import wake_at
@@ -39,7 +38,7 @@ from launcher.events import (
 from launcher.logs import Console, last_lines
 from launcher.lookout import Lookout
 from launcher.observed import Observed
-from launcher.placement import Moves
+from launcher.places import Places, Replan
 from launcher.plan import Plan
 from launcher.run import Outcome, Phase, Run
 from launcher.runs import RunDirectory
@@ -65,9 +64,6 @@ class Result(NamedTuple):
     why: str = ""  #: what ended the run, where no task did
 
 
-Replan = Callable[[Moves], Plan]  #: → another plan of the same run
-
-
 class Supervisor:
     """Runs one plan to its end.
 
@@ -87,18 +83,13 @@ class Supervisor:
         first_attempt: int = 1,
         adopted: Mapping[TaskId, int] | None = None,
     ) -> None:
-        self._plan = plan
-        self._containers: Mapping[TaskId, Container] = {c.task: c for c in plan.tasks}
+        self._places = Places(plan, replan)
         self._backend = backend
         self._directory = directory
         self._console = console
-        self._replan = replan
         self._first_attempt = first_attempt
         self._adopted = adopted
         self._observed = Observed()
-        self._placing = threading.Lock()  # another plan begins where the one before has ended
-        self._stands_on: dict[TaskId, str] = {}  # hosts of the latest attempts
-        self._lost_hosts: set[str] = set()
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._run: Run | None = None
         self._signed_at = 0.0
@@ -106,6 +97,10 @@ class Supervisor:
         self._why = ""
         self._announced: dict[TaskId, frozenset[int]] = {}  # who says where it is when asked
         self._lookout = Lookout(backend, self._events.put)
+
+    @property
+    def _plan(self) -> Plan:
+        return self._places.plan
 
     def ask_to_stop(self) -> None:
         """Have the run end, as SIGTERM does; from any thread, and before `run` too."""
@@ -151,7 +146,7 @@ class Supervisor:
         try:
             run = self._run_to_end(began_at)
         except BaseException:
-            for task in self._containers:
+            for task in self._places.containers:
                 self._backend.stop(task, kill=True)
             raise
         ended_at = time.monotonic()
@@ -179,7 +174,7 @@ class Supervisor:
         plan, limits, restarts = self._plan, self._plan.timeouts, self._plan.restarts
         if self._adopted is not None:
             return lifecycle.take_up(self._adopted, plan.strategy, limits, at, restarts)
-        tasks = tuple(self._containers)
+        tasks = tuple(self._places.containers)
         return lifecycle.begin(tasks, plan.strategy, limits, at, restarts, self._first_attempt)
 
     def _diagnosed(self, event: Event) -> Event:
@@ -201,9 +196,9 @@ class Supervisor:
             self._worded_at = now + first_s - next_s
         if now > self._worded_at + next_s and run.first_up_at is not None:
             self._worded_at = now
-            self._console.say(f"launch: {telling.waiting(run, self._containers, now)}")
+            self._console.say(f"launch: {telling.waiting(run, self._places.containers, now)}")
         living = (task for task in run.missing() if run.tasks[task].lives)
-        return tuple((self._containers[task], run.tasks[task].number) for task in living)
+        return tuple((self._places.containers[task], run.tasks[task].number) for task in living)
 
     def _finish(self) -> Homecoming:
         """Bring the results home; a user who asks again is not kept waiting."""
@@ -245,7 +240,11 @@ class Supervisor:
             return Tick(time.monotonic())
 
     def _perform(self, commands: tuple[Command, ...]) -> None:
-        anew = [c for c in commands if isinstance(c, Start) and (c.anew or self._must_move(c.task))]
+        anew = [
+            c
+            for c in commands
+            if isinstance(c, Start) and (c.anew or self._places.must_move(c.task))
+        ]
         for command in commands:
             self._directory.record(command)
             match command:
@@ -259,15 +258,10 @@ class Supervisor:
                     threading.Thread(target=self._look_for_life, daemon=True).start()
                 case Adopt(task, attempt):
                     path = self._plan.log_path(task, attempt)
-                    container = self._containers[task]
-                    self._stands_on[task] = container.host
+                    container = self._places.taken(task)
                     self._backend.adopt(container, attempt, path, self._events.put)
         if anew:
             threading.Thread(target=self._start_anew, args=(anew,), daemon=True).start()
-
-    def _must_move(self, task: TaskId) -> bool:
-        """Whether an evaluator starts again whose host was lost since its end."""
-        return rules.may_fail(task) and self._stands_on.get(task) in self._lost_hosts
 
     def _dump(self, command: DumpStacks) -> None:
         """Keep where an attempt is beside its log; what says so itself says it in there."""
@@ -284,18 +278,18 @@ class Supervisor:
 
     def _start(self, command: Start) -> None:
         path = self._plan.log_path(command.task, command.attempt)
-        container = self._containers[command.task]
-        self._stands_on[command.task] = container.host
+        container = self._places.taken(command.task)
         self._backend.start(container, command.attempt, path, self._events.put)
 
     def _start_anew(self, commands: list[Start]) -> None:
         """Find other places for what could not stay where it was, and start it there."""
         left = list(commands)
         try:
-            with self._placing:
+            with self._places.changing:
                 self._check_runs()
-                self._place_anew(frozenset(command.task for command in commands))
+                self._places.find(frozenset(command.task for command in commands))
                 self._check_runs()
+                self._backend.follow_plan(self._places.plan)
                 while left:
                     self._start(left[0])
                     left.pop(0)
@@ -309,22 +303,6 @@ class Supervisor:
         if self._run is not None and self._run.phase is not Phase.RUNNING:
             raise HostError("the run ended before this task was started")
 
-    def _place_anew(self, starting: frozenset[TaskId]) -> None:
-        """Follow a plan that has places for these tasks. Raises InputError, HostError.
-
-        Of the others the new plan says what the old one did.
-        """
-        if self._replan is None:
-            return
-        staying = tuple(c for task, c in self._containers.items() if task not in starting)
-        moves = Moves(starting, frozenset(self._lost_hosts), staying)
-        moves.check()
-        plan = self._replan(moves)
-        tasks = tuple(c if c.task in starting else self._containers[c.task] for c in plan.tasks)
-        self._plan = plan.of_tasks(tasks)._replace(number=self._plan.number + 1)
-        self._containers = {c.task: c for c in tasks}
-        self._backend.follow_plan(self._plan)
-
     def _follow(self, event: Started) -> None:
         path = self._plan.log_path(event.task, event.attempt)
         try:
@@ -337,14 +315,14 @@ class Supervisor:
         if not isinstance(event, Tick | Progressed):
             self._directory.record(event)
         if isinstance(event, Lost) and event.attempt == before.tasks[event.task].number:
-            self._lost_hosts.add(self._stands_on[event.task])
+            self._places.lose(event.task)
         if isinstance(event, Started):
             self._announced.pop(event.task, None)  # of an earlier attempt
             self._follow(event)
         for line in telling.changes(before, after, event.at, isinstance(event, StopAsked)):
             self._console.say(line)
         if after.outcome is Outcome.NOT_FORMED and before.outcome is None:
-            who = telling.waiting(before, self._containers, event.at)
+            who = telling.waiting(before, self._places.containers, event.at)
             self._why = f"the cluster did not form in {after.timeouts.start_s:g} s: {who}"
             self._console.say(f"launch: {self._why}")
         if after.outcome is Outcome.STALLED and before.outcome is None:

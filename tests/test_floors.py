@@ -74,7 +74,9 @@ FLOORS: dict[str, int] = {
     "logins": 2,
     **dict.fromkeys(["stacks", "event_files", "execution"], 2),
     **dict.fromkeys(["together", "notebook"], 2),
-    **dict.fromkeys(["supervisor", "stop_signals", "report", "blame", "lookout", "platforms"], 3),
+    **dict.fromkeys(
+        ["supervisor", "places", "stop_signals", "report", "blame", "lookout", "platforms"], 3
+    ),
     **dict.fromkeys(["readings", "connectivity", "survey"], 2),
     **dict.fromkeys(["claiming", "claim_notes", "host_claims", "moving"], 2),
     "cli": 4,
@@ -227,6 +229,7 @@ ONCE_DECIDED = {
     "logs",
     "runs",
     "supervisor",
+    "places",
     "report",
     "blame",
     "stacks",

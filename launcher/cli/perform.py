@@ -12,10 +12,11 @@ from launcher.cli import say_error
 from launcher.cli.command import Command
 from launcher.errors import HostError
 from launcher.logs import Console
+from launcher.places import Replan
 from launcher.plan import Plan
 from launcher.run import Outcome
 from launcher.runs import RunDirectory, last_attempt
-from launcher.supervisor import Replan, Result, Supervisor
+from launcher.supervisor import Result, Supervisor
 from launcher.task import TaskId
 
 EXIT_CODES = {

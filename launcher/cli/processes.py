@@ -9,8 +9,8 @@ from launcher.cli import say_error
 from launcher.cli.command import Command
 from launcher.cli.perform import perform
 from launcher.placement import Moves
+from launcher.places import Replan
 from launcher.plan import Plan
-from launcher.supervisor import Replan
 from launcher.task import TaskId
 
 
