@@ -318,8 +318,9 @@ def test_killed_for_lack_of_memory(launching: Launching, small_memory: Path) -> 
     def enter() -> None:
         (small_memory / "cgroup.procs").write_text(str(os.getpid()))
 
+    launching.cluster("tasks: {chief: {}}\nrestarts: {max: 0}\n")
     hungry = "python3", "-c", "x = b'x' * 10**9; print('never')"
-    done = launching.run("--single", "--", *hungry, preexec_fn=enter)
+    done = launching.run("--", *hungry, preexec_fn=enter)
     assert done.code == 1
     (task,) = launching.report()["tasks"]
     assert task["exit_code"] == -9

@@ -43,6 +43,7 @@ def test_a_launcher_that_lives(user: Launching, remote: Engines, testbed: Testbe
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, out + err  # every task has saved its state
     assert user.log("worker-2") == b"lives\nout\n"
+    user.cluster(cluster(testbed, f"{REST}restarts: {{max: 0}}\n"))
     ended = user.run(*sh("kill -9 $$"))
     assert ended.code == 1 and "SIGKILL" in ended.out + ended.err
     assert remote.left() == []

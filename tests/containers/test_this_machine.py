@@ -131,7 +131,8 @@ def test_the_first_failure_is_named(launching: Launching, local: Engines) -> Non
 
 def test_memory_limit(launching: Launching, local: Engines) -> None:
     """What the kernel kills for lack of memory is said to be just that."""
-    launching.cluster(f"image: {BUSYBOX}\ntasks: {{chief: {{memory: 16m}}}}\n")
+    limited = f"image: {BUSYBOX}\ntasks: {{chief: {{memory: 16m}}}}\n"
+    launching.cluster(f"{limited}restarts: {{max: 0}}\n")
     done = launching.run(*sh("tail /dev/zero"))
     assert done.code == 1
     assert "killed by the kernel for lack of memory (its limit is 16 MiB)" in done.out
