@@ -63,11 +63,7 @@ def matrix_of(
     connection: the connection to a host. Hosts that are not in `machines` are left out.
     taken: by host, ports that are known to be somebody's; nothing listens or is dialled there.
     """
-    free = {
-        name: [port for port in ports if port not in (taken or {}).get(name, ())]
-        for name, ports in pairs.ports(plan).items()
-        if name in machines
-    }
+    free = {n: each for n, each in _free_ports(plan, taken or {}).items() if n in machines}
     dials = pairs.dials(plan)
     connections = {name: connection(name) for name in free}
     image = plan.tasks[0].image or ""
@@ -91,6 +87,13 @@ def matrix_of(
         (*_untried(heard), *_undialled(found)),
         heard,
     )
+
+
+def _free_ports(plan: Plan, taken: Mapping[str, Container[int]]) -> dict[str, list[int]]:
+    return {
+        name: [port for port in ports if port not in taken.get(name, ())]
+        for name, ports in pairs.ports(plan).items()
+    }
 
 
 def _listens(heard: Mapping[str, Listening], dial: Dial) -> bool:

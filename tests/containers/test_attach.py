@@ -11,7 +11,7 @@ from tests.conftest import Launching, until
 from tests.containers.conftest import Engines
 from tests.containers.test_hosts import sh
 from tests.containers.test_recovery import COUNTER, one_host
-from tests.testbed import Testbed
+from tests.testbed import Host, Testbed
 
 pytestmark = pytest.mark.testbed
 
@@ -106,13 +106,18 @@ def test_taken_up_with_other_ports(user: Launching, remote: Engines, testbed: Te
     assert remote.left() == []
 
 
+def on(*hosts: Host) -> str:
+    """Return what a cluster.yaml says of these hosts and their image."""
+    listed = (f"  {h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}\n" for h in hosts)
+    return f"image: launch-testbed/busybox:1\nhosts:\n{''.join(listed)}"
+
+
 def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Testbed) -> None:
     """Tasks of a host that is lost meanwhile move, made after one of a task that is alike."""
     h1, h2 = testbed.hosts[:2]
-    hosts = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in (h1, h2))
     user.write("token", "hush")
     user.cluster(
-        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(hosts)}}}\n"
+        f"{on(h1, h2)}"
         "tasks: {chief: {host: h1}, worker: {host: h2}}\ncheckpoints: /srv\n"
         "restarts: {move: true}\nsecrets: {token: {file: token}}\n"
     )
@@ -142,9 +147,8 @@ def test_taken_up_without_a_host(user: Launching, remote: Engines, testbed: Test
 def test_taken_up_without_its_evaluator(user: Launching, remote: Engines, testbed: Testbed) -> None:
     """A run goes on without an evaluator whose host cannot be reached."""
     h1, h2 = testbed.hosts[:2]
-    hosts = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in (h1, h2))
     user.cluster(
-        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(hosts)}}}\n"
+        f"{on(h1, h2)}"
         "tasks: {chief: {host: h1}, evaluator: {host: h2}}\ntimeouts: {grace_s: 1}\n"
     )
     process = user.start(*sh("while [ ! -e /data/output/go ]; do sleep 0.1; done"))
@@ -173,9 +177,8 @@ def test_taken_up_where_its_evaluator_has_gone(
 ) -> None:
     """An evaluator that moved alone is found on its new host, which had no task before."""
     hosts = testbed.hosts[:3]
-    listed = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in hosts)
     user.cluster(
-        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(listed)}}}\n"
+        f"{on(*hosts)}"
         "tasks: {chief: {host: h1}, evaluator: {host: h2}}\ntimeouts: {grace_s: 1}\n"
         "restarts: {move: true}\n"
     )
@@ -212,9 +215,8 @@ def test_a_chief_that_moves_once_taken_up(
 ) -> None:
     """It is made after a worker, with its new host's checkpoints, and the lease goes with it."""
     h1, h2 = testbed.hosts[:2]
-    hosts = (f"{h.name}: {{address: {h.address}, ssh: {{host: {h.name}}}}}" for h in (h1, h2))
     user.cluster(
-        f"image: launch-testbed/busybox:1\nhosts: {{{', '.join(hosts)}}}\n"
+        f"{on(h1, h2)}"
         "tasks: {chief: {host: h2}, worker: {host: h1}}\nrestarts: {move: true}\n"
     )
     user.env["LAUNCH_UNREACHABLE_S"] = "4"
